@@ -1,0 +1,125 @@
+//! A file: positioned reads and writes of whole buffers.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::buf::IoBuf;
+use super::disk::OpenOptions;
+
+/// An open file. Cheap to clone: clones share the descriptor.
+#[derive(Clone)]
+pub enum File {
+    /// Plain blocking calls.
+    Blocking(BlockingFile),
+}
+
+impl File {
+    /// Writes all of `bytes` at `pos`; with `durable` the call returns only when the bytes have
+    /// reached stable storage (RWF_DSYNC; valid as such only inside the file's size). A short
+    /// write is continued, any other failure is returned.
+    pub async fn write_at(&self, bytes: Bytes, pos: u64, durable: bool) -> io::Result<()> {
+        match self {
+            File::Blocking(file) => file.write_at(&bytes, pos, durable),
+        }
+    }
+
+    /// Reads up to `len` bytes at `pos`; fewer only at the end of the file.
+    pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
+        match self {
+            File::Blocking(file) => file.read_at(pos, len),
+        }
+    }
+
+    /// Makes all completed writes durable, with the metadata needed to read them.
+    pub async fn datasync(&self) -> io::Result<()> {
+        match self {
+            File::Blocking(file) => file.file.sync_data(),
+        }
+    }
+
+    /// Reserves space up to `len` bytes and sets the size; the range reads as zeros.
+    pub async fn allocate(&self, len: u64) -> io::Result<()> {
+        match self {
+            File::Blocking(file) => file.allocate(len),
+        }
+    }
+
+    /// Sets the length.
+    pub async fn truncate(&self, len: u64) -> io::Result<()> {
+        match self {
+            File::Blocking(file) => file.file.set_len(len),
+        }
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> io::Result<u64> {
+        match self {
+            File::Blocking(file) => Ok(file.file.metadata()?.len()),
+        }
+    }
+
+    /// Whether the file has no bytes.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A file driven by plain blocking calls.
+#[derive(Clone)]
+pub struct BlockingFile {
+    file: Rc<fs::File>,
+}
+
+impl BlockingFile {
+    pub(super) fn open(path: &Path, options: OpenOptions) -> io::Result<BlockingFile> {
+        let mut open = fs::OpenOptions::new();
+        open.read(true).write(options.write).create(options.create && options.write);
+        if options.direct {
+            open.custom_flags(libc::O_DIRECT);
+        }
+        let file = match open.open(path) {
+            Err(error) if options.direct && error.raw_os_error() == Some(libc::EINVAL) => {
+                open.custom_flags(0).open(path)?
+            }
+            other => other?,
+        };
+        Ok(BlockingFile { file: Rc::new(file) })
+    }
+
+    fn write_at(&self, bytes: &[u8], pos: u64, durable: bool) -> io::Result<()> {
+        self.file.write_all_at(bytes, pos)?;
+        if durable { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
+        let mut buf = IoBuf::alloc(len);
+        let mut filled = 0;
+        while filled < len {
+            match self.file.read_at(&mut buf[filled..len], pos + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(buf.freeze(filled))
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        fallocate(&self.file, len)
+    }
+}
+
+#[allow(unsafe_code)]
+fn fallocate(file: &fs::File, len: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let len = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: plain system call on an open descriptor.
+    let result = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,13 @@
+//! Devices: aligned buffers, files, sockets, the ring that drives them, and their simulated twins.
+//! All `unsafe` of the broker lives here.
+//!
+//! Not here: what bytes mean. No offsets, no batches, no protocol.
+//! Lives on: the core whose [`reactor`] it was opened on; [`buf::IoBuf`] and frozen `Bytes` may
+//! travel and may be dropped anywhere.
+//! Invariant: memory that the kernel may still touch is owned by the reactor until the completion
+//! has been seen, whatever happens to the future that waits for it.
+//! Callers: `storage` (disk), `shard` and `server` (sockets, doorbell).
+
+pub mod buf;
+pub mod disk;
+pub mod file;

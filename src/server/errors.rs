@@ -1,0 +1,1 @@
+//! The one place where what happened below becomes a Kafka error code.

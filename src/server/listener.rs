@@ -1,0 +1,70 @@
+//! Accepts connections on this core. Every core has a listener of its own on the same address
+//! (SO_REUSEPORT); the kernel spreads new connections over them.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::connection::Connection;
+use super::core::Core;
+use crate::io::tcp::TcpListener;
+use crate::shard::task;
+
+/// How often idle and stuck connections are looked for.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+/// A connection that has not sent a first whole request in this time is closed.
+const GREETING_US_MAX: u64 = 10_000_000;
+/// A frame that has begun must be complete in this time (slow-loris bodies).
+const FRAME_US_MAX: u64 = 30_000_000;
+/// After a failed accept (no descriptors left): wait before trying again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Accepts until the core stops.
+pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
+    while !core.is_stopping() {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if core.connections().len() >= core.settings().connections_per_shard_max {
+                    core.refusals().note(peer, "this core has its most connections");
+                    continue; // dropping the stream closes it
+                }
+                let connection = Connection::new(stream, peer, core.shard().clock().mono_us());
+                let id = core.connections().add(connection.clone());
+                let core = core.clone();
+                task::spawn(async move {
+                    connection.run(core.clone()).await;
+                    core.connections().remove(id);
+                });
+            }
+            Err(_) if core.is_stopping() => break,
+            Err(problem) => {
+                warn!("accept failed: {problem}");
+                task::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Closes connections that never speak, dribble a frame, or have been idle too long.
+pub async fn reap_connections(core: Rc<Core>) {
+    let idle_us_max = core.settings().connections_max_idle_ms.saturating_mul(1000);
+    while !core.is_stopping() {
+        task::sleep(REAP_INTERVAL).await;
+        let now_us = core.shard().clock().mono_us();
+        for connection in core.connections().all() {
+            let quiet_us = now_us.saturating_sub(connection.last_active_us());
+            let reason = if !connection.is_greeted() && quiet_us > GREETING_US_MAX {
+                "no request within 10 s"
+            } else if connection.has_partial_frame() && quiet_us > FRAME_US_MAX {
+                "a frame was not complete within 30 s"
+            } else if !connection.is_busy() && quiet_us > idle_us_max {
+                "idle longer than connections.max.idle.ms"
+            } else {
+                continue;
+            };
+            core.refusals().note(connection.peer(), reason);
+            connection.shutdown();
+        }
+    }
+}

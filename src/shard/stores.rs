@@ -1,0 +1,165 @@
+//! This shard's stores and the loops that keep them going: commit, write-behind, checkpoint,
+//! pre-writing and timed flushes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use super::runtime::Shard;
+use super::task::{self, Task};
+use crate::base::ids::TopicPartition;
+use crate::storage::StorageError;
+use crate::storage::store::Store;
+
+/// How often topics with `flush.ms` are looked at.
+const FLUSH_TICK: Duration = Duration::from_millis(20);
+
+/// The stores of one shard, in the order of the data directories.
+#[derive(Default)]
+pub struct Stores {
+    stores: RefCell<Vec<Rc<Store>>>,
+    loops: RefCell<Vec<Task<()>>>,
+    closing: Cell<bool>,
+}
+
+impl Stores {
+    /// The store in the data directory at `dir_idx`.
+    #[must_use]
+    pub fn get(&self, dir_idx: usize) -> Option<Rc<Store>> {
+        self.stores.borrow().get(dir_idx).cloned()
+    }
+
+    /// Adds the store of the next data directory and starts its loops.
+    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, checkpoint_interval: Duration) {
+        let mut loops = self.loops.borrow_mut();
+        loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(checkpoint(
+            shard.clone(),
+            store.clone(),
+            checkpoint_interval,
+        )));
+        loops.push(task::spawn_joinable(prewrite(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(flush_timed(shard.clone(), store.clone())));
+        drop(loops);
+        self.stores.borrow_mut().push(store);
+    }
+
+    /// Whether the shard is closing its stores.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Ends the loops once what is staged has been committed, then writes everything into segments
+    /// and leaves a clean checkpoint in each store.
+    ///
+    /// # Errors
+    /// The first store that could not be closed cleanly; the others are closed all the same.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        self.closing.set(true);
+        let stores = self.stores.take();
+        for store in &stores {
+            store.begin_close();
+        }
+        for ended in self.loops.take() {
+            ended.join().await;
+        }
+        let mut result = Ok(());
+        for store in stores {
+            if let Err(problem) = store.close().await {
+                error!("a store was not closed cleanly: {problem}");
+                result = Err(problem);
+            }
+        }
+        result
+    }
+}
+
+/// Writes group after group and tells the partitions in each how far they are.
+async fn commit(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        match store.commit_group().await {
+            Ok(Some(group)) => {
+                for member in &group.members {
+                    advance(&shard, &member.topic_partition);
+                }
+            }
+            Ok(None) => break, // closing, and nothing is staged
+            Err(problem) => {
+                fail(&shard, &store, &problem);
+                break;
+            }
+        }
+    }
+}
+
+fn advance(shard: &Shard, tp: &TopicPartition) {
+    if let Some(partition) = shard.table().get(tp) {
+        partition.borrow_mut().on_committed();
+    }
+}
+
+/// The store took its first failed write or sync: nothing in it is acknowledged any more.
+fn fail(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
+    error!(directory = %store.dir().display(), "the data directory is offline: {problem}");
+    for (_, partition) in shard.table().all() {
+        let mut partition = partition.borrow_mut();
+        if Rc::ptr_eq(partition.store(), store) {
+            partition.fail();
+        }
+    }
+}
+
+async fn write_behind(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        match store.write_behind().await {
+            Ok(true) => task::yield_if_needed().await,
+            Ok(false) => break,
+            Err(problem) => {
+                fail(&shard, &store, &problem);
+                break;
+            }
+        }
+    }
+}
+
+async fn checkpoint(shard: Rc<Shard>, store: Rc<Store>, interval: Duration) {
+    loop {
+        // Returns early when the journal needs room.
+        task::timeout(interval, store.checkpoint_wanted()).await;
+        if shard.stores().is_closing() {
+            break;
+        }
+        if let Err(problem) = store.checkpoint().await {
+            fail(&shard, &store, &problem);
+            break;
+        }
+    }
+}
+
+async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        match store.prewrite().await {
+            Ok(true) => task::yield_now().await,
+            Ok(false) => break,
+            Err(problem) => {
+                // A spare that could not be made is no loss of data; appends will say if room ends.
+                info!("no spare journal file could be prepared: {problem}");
+                if shard.stores().is_closing() {
+                    break;
+                }
+                task::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+}
+
+async fn flush_timed(shard: Rc<Shard>, store: Rc<Store>) {
+    while !shard.stores().is_closing() {
+        task::sleep(FLUSH_TICK).await;
+        store.flush_due(shard.clock().mono_us());
+    }
+}

@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 pub mod api_key;
+pub mod api_versions;
 pub mod error_code;
 pub mod frame;
 pub mod header;

@@ -1,1 +1,4 @@
 //! (opening doc to come)
+
+pub mod epoch_history;
+pub mod producer_table;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::producer_ids::ProducerIds;
 use super::refusals::Refusals;
+use crate::base::signal::Event;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
 use crate::config::Settings;
@@ -24,6 +25,7 @@ pub struct Core {
     /// Bytes of frames moved from one receive buffer to another.
     moved_bytes: Cell<u64>,
     stopping: Cell<bool>,
+    stop_requested: Event,
 }
 
 impl Core {
@@ -45,6 +47,7 @@ impl Core {
             connections: Connections::default(),
             moved_bytes: Cell::new(0),
             stopping: Cell::new(false),
+            stop_requested: Event::new(),
         })
     }
 
@@ -110,6 +113,14 @@ impl Core {
     /// Stops accepting and reaping; connections end as their requests are answered.
     pub fn stop(&self) {
         self.stopping.set(true);
+        self.stop_requested.notify();
+    }
+
+    /// Resolves when [`Core::stop`] is called; at once if it was.
+    pub async fn stopped(&self) {
+        while !self.stopping.get() {
+            self.stop_requested.wait().await;
+        }
     }
 
     /// Whether [`Core::stop`] was called.

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_lite::future::or;
 use tracing::warn;
 
 use super::connection::Connection;
@@ -22,8 +23,13 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts until the core stops.
 pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
-    while !core.is_stopping() {
-        match listener.accept().await {
+    loop {
+        let accepted = or(async { Some(listener.accept().await) }, async {
+            core.stopped().await;
+            None
+        });
+        let Some(accepted) = accepted.await else { break };
+        match accepted {
             Ok((stream, peer)) => {
                 if core.connections().len() >= core.settings().connections_per_shard_max {
                     core.refusals().note(peer, "this core has its most connections");
@@ -37,7 +43,6 @@ pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
                     core.connections().remove(id);
                 });
             }
-            Err(_) if core.is_stopping() => break,
             Err(problem) => {
                 warn!("accept failed: {problem}");
                 task::sleep(ACCEPT_RETRY).await;

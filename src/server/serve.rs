@@ -80,9 +80,8 @@ pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
         }
     };
     let _ = ready.send(listener.local_addr());
-    let acceptor = listener.clone();
-    task::spawn(accept_connections(core.clone(), acceptor));
-    task::spawn(reap_connections(core.clone()));
+    let acceptor = task::spawn_joinable(accept_connections(core.clone(), listener));
+    let reaper = task::spawn_joinable(reap_connections(core.clone()));
     while let Ok(command) = commands.recv_async().await {
         match command {
             CoreCommand::Apply(image, applied) => {
@@ -93,8 +92,10 @@ pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
             CoreCommand::Stop => break,
         }
     }
-    listener.shutdown();
+    core.stop();
+    acceptor.join().await;
     finish_connections(&core).await;
+    reaper.join().await;
     shard.stores().close().await.map_err(io::Error::other)?;
     info!(shard = %shard.id(), "stopped cleanly");
     Ok(())
@@ -116,7 +117,6 @@ async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<(Rc<Core>,
 
 /// Lets requests in work be answered, then closes. The control thread bounds the time.
 async fn finish_connections(core: &Rc<Core>) {
-    core.stop();
     while !core.connections().is_empty() {
         for connection in core.connections().all() {
             if !connection.is_busy() {

@@ -12,7 +12,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::runtime::Shard;
 use crate::base::ids::ShardId;
-use crate::base::signal::{OneSender, oneshot};
+use crate::base::signal::{OneReceiver, OneSender, oneshot};
 use crate::io::foreign::Foreign;
 use crate::io::reactor::Doorbell;
 
@@ -168,7 +168,7 @@ impl Shard {
         self: &Rc<Self>,
         to: ShardId,
         work: impl FnOnce(&Rc<Shard>, Reply<T>) + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + use<T> {
+    ) -> OneReceiver<T> {
         let (sender, receiver) = oneshot();
         let reply = Reply { origin: self.id(), slot: Foreign::new(sender) };
         if to == self.id() {

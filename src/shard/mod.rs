@@ -9,6 +9,8 @@
 
 pub mod budget;
 pub mod mesh;
+pub mod reads;
+pub mod router;
 pub mod runtime;
 pub mod stores;
 pub mod table;

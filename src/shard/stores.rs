@@ -10,8 +10,9 @@ use tracing::{error, info};
 use super::runtime::Shard;
 use super::task::{self, Task};
 use crate::base::ids::TopicPartition;
+use crate::partition::CloseReason;
 use crate::storage::StorageError;
-use crate::storage::store::Store;
+use crate::storage::Store;
 
 /// How often topics with `flush.ms` are looked at.
 const FLUSH_TICK: Duration = Duration::from_millis(20);
@@ -97,18 +98,17 @@ async fn commit(shard: Rc<Shard>, store: Rc<Store>) {
 }
 
 fn advance(shard: &Shard, tp: &TopicPartition) {
-    if let Some(partition) = shard.table().get(tp) {
-        partition.borrow_mut().on_committed();
+    if let Some(owned) = shard.table().get(tp) {
+        owned.partition().borrow_mut().on_committed();
     }
 }
 
 /// The store took its first failed write or sync: nothing in it is acknowledged any more.
 fn fail(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
     error!(directory = %store.dir().display(), "the data directory is offline: {problem}");
-    for (_, partition) in shard.table().all() {
-        let mut partition = partition.borrow_mut();
-        if Rc::ptr_eq(partition.store(), store) {
-            partition.fail();
+    for (_, owned) in shard.table().all() {
+        if Rc::ptr_eq(owned.store(), store) {
+            owned.partition().borrow_mut().close(CloseReason::StorageFailed);
         }
     }
 }

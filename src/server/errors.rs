@@ -31,9 +31,9 @@ pub fn of_append(failure: &AppendFailure) -> (ErrorCode, Option<String>) {
 #[must_use]
 pub fn record_at_fault(failure: &AppendFailure) -> Option<i32> {
     match failure {
-        AppendFailure::Append(AppendError::Refused(AdmissionError::Record(problem))) => {
-            problem.record_index()
-        }
+        AppendFailure::Append(AppendError::Refused(AdmissionError::Record(
+            RecordError::Record { batch_index, .. } | RecordError::Timestamp { batch_index, .. },
+        ))) => Some(*batch_index),
         _ => None,
     }
 }
@@ -89,8 +89,12 @@ fn of_admission(problem: &AdmissionError) -> ErrorCode {
     }
 }
 
-fn of_record(_problem: &RecordError) -> ErrorCode {
-    ErrorCode::InvalidRecord
+fn of_record(problem: &RecordError) -> ErrorCode {
+    match problem {
+        RecordError::Batch(problem) => of_batch(*problem),
+        RecordError::Record { .. } => ErrorCode::InvalidRecord,
+        RecordError::Timestamp { .. } => ErrorCode::InvalidTimestamp,
+    }
 }
 
 fn of_sequence(problem: &SequenceError) -> ErrorCode {

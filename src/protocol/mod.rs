@@ -24,6 +24,7 @@
 
 pub mod api_key;
 pub mod api_versions;
+pub mod codec;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;

@@ -33,6 +33,8 @@ mod malformed;
 pub mod produce;
 mod reader;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod text;
 mod writer;
 

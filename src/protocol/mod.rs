@@ -24,6 +24,7 @@
 
 pub mod api_key;
 pub mod api_versions;
+pub mod codec;
 pub mod error_code;
 pub mod fetch;
 pub mod frame;
@@ -32,6 +33,8 @@ mod malformed;
 pub mod produce;
 mod reader;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod text;
 mod writer;
 

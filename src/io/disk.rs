@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::buf::IoBuf;
 use super::file::{BlockingFile, File};
 use super::ring_disk;
+use crate::base::limits::BLOCK_ALIGN;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,4 +135,58 @@ pub(super) fn list_blocking(dir: &Path) -> io::Result<Vec<DirEntry>> {
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)
+}
+
+/// Whether files in `dir` can bypass the page cache: writes one aligned block and reads it back.
+/// Blocking; meant for the start of the process.
+///
+/// # Errors
+/// What else goes wrong, for instance that `dir` is missing or read-only.
+pub fn supports_direct(dir: &Path) -> io::Result<bool> {
+    let path = dir.join(format!(".direct-io-probe.{}", std::process::id()));
+    let result = probe_direct(&path);
+    match (result, fs::remove_file(&path)) {
+        (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        (result, _) => result,
+    }
+}
+
+fn probe_direct(path: &Path) -> io::Result<bool> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
+    let refused =
+        |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
+    let file = match options.open(path) {
+        Err(error) if refused(&error) => return Ok(false),
+        other => other?,
+    };
+    let mut block = IoBuf::alloc(BLOCK_ALIGN);
+    block.fill(0xA5);
+    let round_trip = file.write_all_at(&block, 0).and_then(|()| {
+        file.sync_all()?;
+        block.fill(0);
+        file.read_exact_at(&mut block, 0)
+    });
+    match round_trip {
+        Err(error) if refused(&error) => return Ok(false),
+        other => other?,
+    }
+    if block.iter().all(|byte| *byte == 0xA5) {
+        Ok(true)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the disk returned another block"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_for_direct_io_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a directory");
+        supports_direct(dir.path()).expect("an answer");
+        assert!(list_blocking(dir.path()).expect("listed").is_empty());
+        assert!(supports_direct(&dir.path().join("missing")).is_err());
+    }
 }

@@ -15,6 +15,7 @@ pub mod reactor;
 pub mod sim_tcp;
 pub mod tcp;
 
+mod pool;
 mod ring_disk;
 mod ring_file;
 mod ring_tcp;
@@ -23,6 +24,7 @@ mod sockaddr;
 #[cfg(test)]
 mod ring_tests;
 
+pub use disk::supports_direct;
 pub use reactor::probe_io_uring;
 pub use ring_file::RingFile;
 pub use ring_tcp::{RingListener, RingStream};

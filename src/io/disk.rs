@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::buf::IoBuf;
 use super::file::{BlockingFile, File};
 use super::ring_disk;
+use super::sim_disk::SimDisk;
 use crate::base::limits::BLOCK_ALIGN;
 
 /// How to open a file.
@@ -34,13 +36,15 @@ pub struct DirEntry {
     pub len: u64,
 }
 
-/// A disk. Cheap to clone.
+/// A disk. Cheap to clone; not to be sent to another thread.
 #[derive(Clone)]
 pub enum Disk {
     /// Plain blocking calls: before the shards run (recovery), in tools and in tests.
     Blocking,
     /// Through this core's reactor; listing and looking for a name still block.
     Ring,
+    /// In memory, with power cuts and faults.
+    Sim(Rc<SimDisk>),
 }
 
 impl Disk {
@@ -49,6 +53,7 @@ impl Disk {
         match self {
             Disk::Blocking => BlockingFile::open(path, options).map(File::Blocking),
             Disk::Ring => ring_disk::open(path, options).await.map(File::Ring),
+            Disk::Sim(disk) => disk.open(path, options).map(File::Sim),
         }
     }
 
@@ -56,6 +61,7 @@ impl Disk {
     pub async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         match self {
             Disk::Blocking | Disk::Ring => list_blocking(dir),
+            Disk::Sim(disk) => disk.list(dir),
         }
     }
 
@@ -64,6 +70,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::create_dir_all(dir),
             Disk::Ring => ring_disk::create_dir_all(dir).await,
+            Disk::Sim(disk) => disk.create_dir_all(dir),
         }
     }
 
@@ -72,6 +79,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::rename(from, to),
             Disk::Ring => ring_disk::rename(from, to).await,
+            Disk::Sim(disk) => disk.rename(from, to),
         }
     }
 
@@ -80,6 +88,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::remove_file(path),
             Disk::Ring => ring_disk::remove_file(path).await,
+            Disk::Sim(disk) => disk.remove_file(path),
         }
     }
 
@@ -88,6 +97,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::remove_dir_all(dir),
             Disk::Ring => ring_disk::remove_dir_all(dir).await,
+            Disk::Sim(disk) => disk.remove_dir_all(dir),
         }
     }
 
@@ -96,6 +106,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::File::open(dir)?.sync_all(),
             Disk::Ring => ring_disk::sync_dir(dir).await,
+            Disk::Sim(disk) => disk.sync_dir(dir),
         }
     }
 
@@ -103,6 +114,7 @@ impl Disk {
     pub async fn exists(&self, path: &Path) -> io::Result<bool> {
         match self {
             Disk::Blocking | Disk::Ring => path.try_exists(),
+            Disk::Sim(disk) => Ok(disk.exists(path)),
         }
     }
 
@@ -117,7 +129,8 @@ impl Disk {
         file.write_at(bytes::Bytes::copy_from_slice(content), 0, false).await?;
         file.datasync().await?;
         self.rename(&tmp, path).await?;
-        self.sync_dir(path.parent().unwrap_or(Path::new("."))).await
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        self.sync_dir(parent.unwrap_or(Path::new("."))).await
     }
 }
 

@@ -7,7 +7,7 @@
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::CodecError;
+use super::{CodecError, grow};
 
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\x00";
 const VERSION: i32 = 1;
@@ -84,7 +84,7 @@ fn append_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Cod
     if grown > limit {
         return Err(CodecError::TooLarge { bytes_max: limit });
     }
-    out.resize(grown, 0);
+    grow(out, grown, limit);
     let free = out.get_mut(filled..).unwrap_or_default();
     let written =
         Decoder::new().decompress(block, free).map_err(|_| corrupt("a block is broken"))?;

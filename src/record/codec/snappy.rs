@@ -47,10 +47,11 @@ pub(super) fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, CodecEr
         return Ok(out);
     };
     let truncated = corrupt("the framing is cut off");
-    let (_version, rest) = split_i32(framed).ok_or(truncated)?;
-    let (compatible, mut rest) = split_i32(rest).ok_or(truncated)?;
-    if compatible > VERSION {
-        return Err(corrupt("the framing wants a newer version of snappy-java"));
+    let (version, rest) = split_i32(framed).ok_or(truncated)?;
+    let (_oldest_compatible, mut rest) = split_i32(rest).ok_or(truncated)?;
+    // As snappy-java decides it: newer writers are trusted to stay readable.
+    if version < VERSION {
+        return Err(corrupt("the framing's version is too old"));
     }
     while !rest.is_empty() {
         let (len, after) = split_i32(rest).ok_or(truncated)?;

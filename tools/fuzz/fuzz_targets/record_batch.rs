@@ -3,7 +3,13 @@
 //! Input: two bytes of limit (in 64-byte steps), then the batch. Its length, magic and CRC are made
 //! to fit, since no fuzzer guesses a CRC; the bytes as they came go through first.
 //!
-//! Run: `cd tools/fuzz && cargo fuzz run record_batch -- -max_len=65536 -malloc_limit_mb=64`
+//! Run, from the repository's root (the seeds are read, new inputs go to the first folder):
+//! ```text
+//! mkdir -p tools/fuzz/corpus/record_batch
+//! cargo +nightly fuzz run --fuzz-dir tools/fuzz record_batch \
+//!   tools/fuzz/corpus/record_batch tools/fuzz/seeds/record_batch \
+//!   -- -max_total_time=600 -max_len=65536 -malloc_limit_mb=64
+//! ```
 #![no_main]
 
 use bytes::{Bytes, BytesMut};

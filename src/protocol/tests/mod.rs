@@ -2,4 +2,6 @@
 //! bytes from a network), and against hostile bytes.
 
 mod codec_oracle;
+mod model;
+mod produce_oracle;
 mod samples;

@@ -3,6 +3,7 @@
 
 mod codec_oracle;
 mod fetch_oracle;
+mod hostile;
 mod model;
 mod produce_oracle;
 mod samples;

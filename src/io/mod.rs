@@ -11,3 +11,4 @@
 pub mod buf;
 pub mod disk;
 pub mod file;
+pub mod sys;

@@ -10,6 +10,22 @@ use crate::base::ids::TopicId;
 /// Characters of an identity's text form.
 pub const IDENTITY_CHARS: usize = 22;
 
+/// Sixteen random bytes for a new identity; given by the caller, so that a test can repeat a run.
+pub type RandomBytes = Box<dyn FnMut() -> [u8; 16] + Send>;
+
+/// Random bytes from the system.
+///
+/// # Panics
+/// If the system has none to give: identities that may repeat are worse than no broker.
+#[must_use]
+pub fn system_random() -> RandomBytes {
+    Box::new(|| {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the system gives random bytes");
+        bytes
+    })
+}
+
 /// A cluster's identity, made at the first start of its first node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterId([u8; 16]);

@@ -11,6 +11,7 @@
 
 pub mod command;
 pub mod controller;
+pub mod directory;
 mod encoding;
 pub mod identity;
 pub mod image;

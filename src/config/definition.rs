@@ -126,6 +126,12 @@ impl Definition {
         self.default
     }
 
+    /// Which values are legal.
+    #[must_use]
+    pub const fn valid(&self) -> Valid {
+        self.valid
+    }
+
     /// One line for people.
     #[must_use]
     pub const fn doc(&self) -> &'static str {

@@ -25,10 +25,16 @@ impl BrokerName {
         self.name
     }
 
+    /// Whether the broker's value is the topic's, not hours or minutes of it.
+    #[must_use]
+    pub const fn is_same_unit(&self) -> bool {
+        self.millis_per_unit == 1
+    }
+
     /// The topic's value for the broker's `value`: hours and minutes become milliseconds.
     #[must_use]
     pub fn convert(&self, value: &str) -> String {
-        if self.millis_per_unit == 1 {
+        if self.is_same_unit() {
             return value.to_owned();
         }
         match value.parse::<i64>() {

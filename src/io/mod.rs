@@ -37,3 +37,4 @@ pub use ring_file::RingFile;
 pub use ring_tcp::{RingListener, RingStream};
 pub use sim_fault::{SimFault, SimOp};
 pub use sim_file::SimFile;
+pub mod sys;

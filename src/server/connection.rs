@@ -103,7 +103,7 @@ impl Connection {
         let budget = core.shard().budget().clone();
         let mut reader =
             FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
-        let bytes_max = core.settings().socket_request_max_bytes;
+        let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
             let limit = if self.greeted.get() {

@@ -7,11 +7,28 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::producer_ids::ProducerIds;
 use super::refusals::Refusals;
+use crate::base::ids::BrokerId;
 use crate::base::signal::Event;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
+use crate::cluster::topic_config::TopicDefaults;
 use crate::config::Settings;
 use crate::shard::runtime::Shard;
+
+/// The broker as clients are told of it.
+#[derive(Clone, Debug)]
+pub struct BrokerView {
+    /// Its node id.
+    pub id: BrokerId,
+    /// The host to connect to.
+    pub host: String,
+    /// The port to connect to.
+    pub port: u16,
+    /// The cluster's id, in Kafka's text form.
+    pub cluster_id: String,
+    /// What topics fall back to.
+    pub topic_defaults: TopicDefaults,
+}
 
 /// One core of the broker as its connections see it. Lives on the shard's thread.
 pub struct Core {
@@ -19,6 +36,7 @@ pub struct Core {
     image: RefCell<Arc<MetadataImage>>,
     controller: ControllerHandle,
     settings: Arc<Settings>,
+    broker: Arc<BrokerView>,
     producer_ids: ProducerIds,
     refusals: Refusals,
     connections: Connections,
@@ -36,6 +54,7 @@ impl Core {
         image: Arc<MetadataImage>,
         controller: ControllerHandle,
         settings: Arc<Settings>,
+        broker: Arc<BrokerView>,
     ) -> Rc<Core> {
         Rc::new(Core {
             refusals: Refusals::new(shard.clock().clone()),
@@ -44,6 +63,7 @@ impl Core {
             image: RefCell::new(image),
             controller,
             settings,
+            broker,
             connections: Connections::default(),
             moved_bytes: Cell::new(0),
             stopping: Cell::new(false),
@@ -78,6 +98,12 @@ impl Core {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// This broker as clients see it.
+    #[must_use]
+    pub fn broker(&self) -> &BrokerView {
+        &self.broker
     }
 
     /// Producer ids that this core may hand out.

@@ -23,6 +23,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts until the core stops.
 pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
+    let shard_count = core.shard().mesh().shard_count();
+    let connections_max = core.settings().requests.connections_max.div_ceil(shard_count);
     loop {
         let accepted = or(async { Some(listener.accept().await) }, async {
             core.stopped().await;
@@ -31,7 +33,7 @@ pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
         let Some(accepted) = accepted.await else { break };
         match accepted {
             Ok((stream, peer)) => {
-                if core.connections().len() >= core.settings().connections_per_shard_max {
+                if core.connections().len() >= connections_max {
                     core.refusals().note(peer, "this core has its most connections");
                     continue; // dropping the stream closes it
                 }
@@ -53,7 +55,9 @@ pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
 
 /// Closes connections that never speak, dribble a frame, or have been idle too long.
 pub async fn reap_connections(core: Rc<Core>) {
-    let idle_us_max = core.settings().connections_max_idle_ms.saturating_mul(1000);
+    let idle_max = core.settings().requests.connection_idle_max;
+    let idle_us_max =
+        idle_max.map_or(u64::MAX, |max| u64::try_from(max.as_micros()).unwrap_or(u64::MAX));
     while !core.is_stopping() {
         task::sleep(REAP_INTERVAL).await;
         let now_us = core.shard().clock().mono_us();

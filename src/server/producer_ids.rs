@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::base::ids::ProducerId;
-use crate::cluster::controller::{ControllerError, ControllerHandle};
+use crate::cluster::controller::{ControllerHandle, ControllerUnavailable};
 
 /// Hands out producer ids, each once in the life of the cluster.
 pub struct ProducerIds {
@@ -23,12 +23,12 @@ impl ProducerIds {
     ///
     /// # Errors
     /// If the controller cannot record a new block.
-    pub async fn allocate(&self) -> Result<ProducerId, ControllerError> {
+    pub async fn allocate(&self) -> Result<ProducerId, ControllerUnavailable> {
         while self.next.get() == self.block_end.get() {
             let block = self.controller.allocate_producer_ids().await?;
             // Another request may have fetched a block meanwhile; ids of the older one are lost.
-            self.next.set(block.start);
-            self.block_end.set(block.end);
+            self.next.set(block.first);
+            self.block_end.set(block.first + block.count);
         }
         let id = self.next.get();
         self.next.set(id + 1);

@@ -1,6 +1,5 @@
 //! One core of the broker from start to stop.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,24 +7,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{debug, info};
 
-use super::core::Core;
+use super::core::{BrokerView, Core};
 use super::listener::{accept_connections, reap_connections};
-use crate::base::ids::TopicPartition;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
-use crate::cluster::reconcile::reconcile;
+use crate::cluster::reconcile::Reconciler;
 use crate::config::Settings;
 use crate::io::disk::Disk;
 use crate::io::tcp::TcpListener;
 use crate::shard::runtime::Shard;
 use crate::shard::task;
-use crate::storage::log_state::LogState;
-use crate::storage::store::Store;
+use crate::storage::{ShardRecovered, Store, StoreConfig};
 
 /// How often a core that is stopping looks whether its connections have finished.
-const DRAIN_TICK: Duration = Duration::from_millis(5);
+const DRAIN_TICK: Duration = Duration::from_millis(2);
 
 /// What the control thread tells a core. Each carries the way to say that it is done.
 pub enum CoreCommand {
@@ -37,10 +34,12 @@ pub enum CoreCommand {
 
 /// What a core starts with.
 pub struct CoreStart {
-    /// The data directories.
-    pub directories: Vec<PathBuf>,
-    /// For each data directory, the logs of this shard as recovery left them.
-    pub recovered: Vec<HashMap<TopicPartition, LogState>>,
+    /// The data directories, each with the logs of this shard as recovery left them.
+    pub directories: Vec<(PathBuf, ShardRecovered)>,
+    /// How the stores are set up.
+    pub store_config: StoreConfig,
+    /// Opens and closes partitions.
+    pub reconciler: Reconciler,
     /// Metadata as of the start.
     pub image: Arc<MetadataImage>,
     /// Where to listen.
@@ -49,10 +48,12 @@ pub struct CoreStart {
     pub controller: ControllerHandle,
     /// The broker's settings.
     pub settings: Arc<Settings>,
+    /// The broker as clients see it.
+    pub broker: Arc<BrokerView>,
     /// Commands of the control thread.
     pub commands: flume::Receiver<CoreCommand>,
-    /// Told the address that this core listens on, or why it does not.
-    pub ready: flume::Sender<io::Result<SocketAddr>>,
+    /// Told when this core listens, or why it does not.
+    pub ready: flume::Sender<io::Result<()>>,
 }
 
 /// Opens this shard's stores and partitions, listens, serves until told to stop.
@@ -60,32 +61,52 @@ pub struct CoreStart {
 /// # Errors
 /// If the core cannot start, or could not leave a clean checkpoint when it stopped.
 pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
-    let commands = start.commands.clone();
     let ready = start.ready.clone();
-    let (core, listen) = match open_core(&shard, start).await {
-        Ok(opened) => opened,
-        Err(problem) => {
-            let text = problem.to_string();
-            let _ = ready.send(Err(problem));
-            return Err(io::Error::other(text));
+    match open_core(&shard, start).await {
+        Ok(opened) => {
+            // The control thread waits for every core; if it is gone there is nobody to tell.
+            let _ = ready.send(Ok(()));
+            serve(opened).await
         }
-    };
-    let listener = match TcpListener::bind(listen) {
-        Ok(listener) => listener,
         Err(problem) => {
-            let text = format!("cannot listen on {listen}: {problem}");
-            let _ = ready.send(Err(io::Error::new(problem.kind(), text.clone())));
+            let copy = io::Error::new(problem.kind(), problem.to_string());
+            let _ = ready.send(Err(copy));
             shard.stores().close().await.map_err(io::Error::other)?;
-            return Err(io::Error::other(text));
+            Err(problem)
         }
-    };
-    let _ = ready.send(listener.local_addr());
+    }
+}
+
+struct Opened {
+    core: Rc<Core>,
+    listener: TcpListener,
+    reconciler: Reconciler,
+    commands: flume::Receiver<CoreCommand>,
+}
+
+async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
+    for (directory, recovered) in start.directories {
+        let config = start.store_config.clone();
+        let store = Store::open(Disk::Ring, directory, shard.id(), config, recovered)
+            .await
+            .map_err(io::Error::other)?;
+        shard.stores().start(shard, store);
+    }
+    start.reconciler.reconcile(shard, &start.image).await;
+    let listener = TcpListener::bind(start.listen)?;
+    let core =
+        Core::new(shard.clone(), start.image, start.controller, start.settings, start.broker);
+    Ok(Opened { core, listener, reconciler: start.reconciler, commands: start.commands })
+}
+
+async fn serve(opened: Opened) -> io::Result<()> {
+    let Opened { core, listener, reconciler, commands } = opened;
     let acceptor = task::spawn_joinable(accept_connections(core.clone(), listener));
     let reaper = task::spawn_joinable(reap_connections(core.clone()));
     while let Ok(command) = commands.recv_async().await {
         match command {
             CoreCommand::Apply(image, applied) => {
-                reconcile(core.shard(), &image).await;
+                reconciler.reconcile(core.shard(), &image).await;
                 core.set_image(image);
                 let _ = applied.send(());
             }
@@ -94,25 +115,12 @@ pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
     }
     core.stop();
     acceptor.join().await;
+    debug!(shard = %core.shard().id(), "accepts no more");
     finish_connections(&core).await;
     reaper.join().await;
-    shard.stores().close().await.map_err(io::Error::other)?;
-    info!(shard = %shard.id(), "stopped cleanly");
+    core.shard().stores().close().await.map_err(io::Error::other)?;
+    info!(shard = %core.shard().id(), "stopped cleanly");
     Ok(())
-}
-
-async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<(Rc<Core>, SocketAddr)> {
-    let settings = &start.settings;
-    for (directory, recovered) in start.directories.into_iter().zip(start.recovered) {
-        let config = settings.store_config();
-        let store = Store::open(Disk::Ring, directory, shard.id(), config, recovered)
-            .await
-            .map_err(io::Error::other)?;
-        shard.stores().start(shard, store, settings.checkpoint_interval());
-    }
-    reconcile(shard, &start.image).await;
-    let core = Core::new(shard.clone(), start.image, start.controller, start.settings);
-    Ok((core, start.listen))
 }
 
 /// Lets requests in work be answered, then closes. The control thread bounds the time.

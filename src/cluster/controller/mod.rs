@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::command::MetadataCommand;
-use super::identity::{DirectoryId, identity_from_random};
+use super::identity::{DirectoryId, RandomBytes, identity_from_random};
 use super::image::MetadataImage;
 use super::placement::moves_to_shards;
 use super::store::{MetadataStore, StoreError};
@@ -37,9 +37,6 @@ const COMMANDS_PER_SNAPSHOT: usize = 1000;
 
 /// The term of all commands while one node is alone.
 const SINGLE_NODE_TERM: u64 = 1;
-
-/// Sixteen random bytes for a new identity; given by the caller, so that a test can repeat a run.
-pub type RandomBytes = Box<dyn FnMut() -> [u8; 16] + Send>;
 
 /// What the controller is told at the start and keeps.
 #[derive(Clone, Debug)]

@@ -86,7 +86,7 @@ fn describe(
                 let text = "This server does not host this topic-partition.";
                 (ErrorCode::UnknownTopicOrPartition, text.to_owned())
             })?;
-            Ok(core.settings().topic_defaults().describe(&image, topic.configs()))
+            Ok(core.broker().topic_defaults.describe(&image, topic.configs()))
         }
         RESOURCE_BROKER => {
             let id = core.broker().id.0;

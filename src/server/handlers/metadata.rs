@@ -40,7 +40,7 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     }
     if let Some(topics) = &asked.topics {
         let may_create = version < 4 || asked.allow_auto_topic_creation;
-        if may_create && core.settings().auto_create_topics() {
+        if may_create && core.settings().topics.is_auto_created {
             create_missing(core, topics).await;
         }
     }

@@ -7,6 +7,7 @@
 //! in the order in which they were received; what one connection can make us hold is bounded.
 //! Callers: `main` starts [`serve::serve_core`] on each shard.
 
+pub mod broker;
 pub mod connection;
 pub mod core;
 pub mod dispatch;

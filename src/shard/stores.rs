@@ -33,15 +33,11 @@ impl Stores {
     }
 
     /// Adds the store of the next data directory and starts its loops.
-    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, checkpoint_interval: Duration) {
+    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>) {
         let mut loops = self.loops.borrow_mut();
         loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
-        loops.push(task::spawn_joinable(checkpoint(
-            shard.clone(),
-            store.clone(),
-            checkpoint_interval,
-        )));
+        loops.push(task::spawn_joinable(checkpoint(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(prewrite(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(flush_timed(shard.clone(), store.clone())));
         drop(loops);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use thalweg::config::Settings;
+use thalweg::config::settings::Settings;
 use thalweg::config::cli::{Cli, Command, ConfigCommand, StartFlags};
 use thalweg::config::exit::Exit;
 use thalweg::config::settings::{LogFormat, LogSettings};

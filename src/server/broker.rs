@@ -20,12 +20,13 @@ use crate::cluster::controller::{
     Controller, ControllerHandle, ControllerOptions, OpenError, StartFacts, controller_channel,
 };
 use crate::cluster::directory::{DataDirectories, DirectoryError};
+use crate::cluster::identity::system_random;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::preflight::{self, PreflightError};
 use crate::cluster::reconcile::Reconciler;
 use crate::cluster::store::{RedbStore, StoreError};
 use crate::cluster::topic_config::TopicDefaults;
-use crate::config::Settings;
+use crate::config::settings::Settings;
 use crate::config::exit::Exit;
 use crate::config::settings::RecordValidation;
 use crate::io::disk::Disk;
@@ -104,7 +105,7 @@ impl BrokerError {
 /// [`BrokerError`], which knows its exit code.
 pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), BrokerError> {
     let cores = preflight::check(&settings)?;
-    let mut random: crate::cluster::controller::RandomBytes = Box::new(random_bytes);
+    let mut random = system_random();
     let directories =
         DataDirectories::open(&settings.storage.data_dirs, settings.node_id, &mut random)?;
     let listen = claim_address(settings.listen.address)?;
@@ -136,15 +137,6 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let plan = StartPlan { settings: Arc::new(settings), directories, cores, listen, broker };
     runtime.block_on(control(plan, controller, recovered, on_ready))
-}
-
-fn random_bytes() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    if let Err(problem) = getrandom::fill(&mut bytes) {
-        // Identities and ids would repeat: there is no way on.
-        panic!("the system gives no random bytes: {problem}");
-    }
-    bytes
 }
 
 /// Finds out whether the address is free, and which port stands for port 0. The cores bind it with

@@ -12,7 +12,7 @@ use crate::base::signal::Event;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::topic_config::TopicDefaults;
-use crate::config::Settings;
+use crate::config::settings::Settings;
 use crate::shard::runtime::Shard;
 
 /// The broker as clients are told of it.

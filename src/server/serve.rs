@@ -14,7 +14,7 @@ use super::listener::{accept_connections, reap_connections};
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::reconcile::Reconciler;
-use crate::config::Settings;
+use crate::config::settings::Settings;
 use crate::io::disk::Disk;
 use crate::io::tcp::TcpListener;
 use crate::shard::runtime::Shard;

@@ -122,10 +122,9 @@ async fn write_behind(shard: Rc<Shard>, store: Rc<Store>) {
     }
 }
 
-async fn checkpoint(shard: Rc<Shard>, store: Rc<Store>, interval: Duration) {
+async fn checkpoint(shard: Rc<Shard>, store: Rc<Store>) {
     loop {
-        // Returns early when the journal needs room.
-        task::timeout(interval, store.checkpoint_wanted()).await;
+        store.checkpoint_wanted().await;
         if shard.stores().is_closing() {
             break;
         }

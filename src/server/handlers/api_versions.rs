@@ -20,7 +20,7 @@ pub fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Malformed
     let parsed = ApiVersionsRequest::parse(&request.header, &request.body)?;
     let finalized_epoch = i64::from(core.image().start_count());
     let features = Features { supported: SUPPORTED, finalized_epoch, finalized: &[] };
-    match parsed.encode_response(&features) {
+    match parsed.encode_response(request.header.correlation_id(), 0, &features) {
         Ok(frame) => Ok(Answer::Send(vec![frame])),
         Err(problem) => Ok(Answer::Close(format!("ApiVersions: {problem}"))),
     }

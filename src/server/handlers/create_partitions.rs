@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::respond;
-use crate::cluster::controller::requests::{CreatePartitionsError, MorePartitions};
+use crate::cluster::controller::{CreatePartitionsError, MorePartitions};
 use crate::protocol::codec::messages::create_partitions_response::CreatePartitionsTopicResult;
 use crate::protocol::codec::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use crate::protocol::codec::{self, StrBytes};

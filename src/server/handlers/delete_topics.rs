@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::respond;
 use crate::base::ids::TopicId;
-use crate::cluster::controller::requests::{DeleteTopicError, DeletedTopic, TopicReference};
+use crate::cluster::controller::{DeleteTopicError, DeletedTopic, TopicReference};
 use crate::protocol::codec::messages::delete_topics_response::DeletableTopicResult;
 use crate::protocol::codec::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use crate::protocol::codec::{self, StrBytes};

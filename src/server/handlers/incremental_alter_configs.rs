@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::respond;
-use crate::cluster::controller::requests::{
+use crate::cluster::controller::{
     AlterConfigs, AlterConfigsError, ConfigChange, ConfigOperation, ConfigResource,
 };
 use crate::protocol::codec::messages::incremental_alter_configs_request::AlterConfigsResource;

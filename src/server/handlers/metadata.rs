@@ -12,7 +12,7 @@ use super::topics::{
     shown_partitions,
 };
 use crate::base::ids::TopicId;
-use crate::cluster::controller::requests::{CreateTopicError, NewTopic};
+use crate::cluster::controller::{CreateTopicError, NewTopic};
 use crate::cluster::image::{MetadataImage, TopicImage};
 use crate::cluster::topic_name::check_topic_name;
 use crate::protocol::codec::messages::MetadataRequest;

@@ -14,6 +14,14 @@ pub fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
     ::crc32c::crc32c_append(crc, bytes)
 }
 
+/// The CRC of `a` then `b` from the CRCs of both and the length of `b`, without reading them:
+/// logarithmic in the length.
+#[inline]
+#[must_use]
+pub fn crc32c_combine(crc_a: u32, crc_b: u32, b_len: usize) -> u32 {
+    ::crc32c::crc32c_combine(crc_a, crc_b, b_len)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

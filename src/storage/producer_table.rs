@@ -5,24 +5,12 @@ use rustc_hash::FxHashMap;
 
 use crate::base::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::base::limits::PRODUCER_BATCHES_REMEMBERED;
+use crate::record::ProducerStamp;
 
 /// Producer ids that one table remembers unless told otherwise. Kafka sets no bound, so that a
 /// client that asks for a new id with every batch fills its heap (reliability case 108). Seven
 /// eighths of 16,384: what a hash table of that many places holds before it doubles, 3 MB.
 pub const PRODUCER_IDS_MAX_DEFAULT: usize = 14_336;
-
-/// What a batch says of its producer. The sequences are those of its first and its last record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProducerStamp {
-    /// The producer's id, not negative.
-    pub id: ProducerId,
-    /// Its epoch, not negative.
-    pub epoch: ProducerEpoch,
-    /// Sequence of the batch's first record.
-    pub base_sequence: Sequence,
-    /// Sequence of the batch's last record.
-    pub last_sequence: Sequence,
-}
 
 /// What the table says of a batch that wants to be appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +192,7 @@ impl ProducerTable {
     }
 
     /// Notes a batch that is in the log. Of another epoch than the last one, it begins the
-    /// producer's memory anew.
+    /// producer's memory anew. Not for control batches, which have no place in the sequence.
     pub fn record(
         &mut self,
         stamp: &ProducerStamp,

@@ -9,6 +9,7 @@
 //! is decided.
 //! Callers: `server` (handlers), `main` (start and stop).
 
+pub mod broker_config;
 pub mod command;
 pub mod controller;
 pub mod directory;
@@ -17,6 +18,7 @@ pub mod identity;
 pub mod image;
 pub mod partition_config;
 pub mod placement;
+pub mod preflight;
 pub mod reconcile;
 pub mod store;
 pub mod topic_config;

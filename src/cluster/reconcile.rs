@@ -34,7 +34,7 @@ impl Reconciler {
             wanted.insert(tp);
             match shard.table().get(&tp) {
                 Some(owned) => self.reconfigure(&owned, image, topic),
-                None => self.open(shard, image, tp, topic, placed).await,
+                None => self.open(shard, image, tp, topic, placed),
             }
         }
         for (tp, owned) in shard.table().all() {
@@ -57,7 +57,7 @@ impl Reconciler {
         }
     }
 
-    async fn open(
+    fn open(
         &self,
         shard: &Rc<Shard>,
         image: &MetadataImage,
@@ -72,9 +72,9 @@ impl Reconciler {
         };
         let config = self.topic_defaults.resolve(image, topic);
         let config = partition_config(&config, self.validate_records);
-        match store.open_log(tp, config.log.clone()).await {
+        match store.open_log(tp, config.log.clone()) {
             Ok(log) => {
-                let partition = Partition::open(log, image.leader_epoch(placed), config);
+                let partition = Partition::open(log, store.journal(), image.leader_epoch(placed), config);
                 shard.table().insert(tp, Owned::new(partition, store));
             }
             Err(problem) => error!(%tp, topic = %topic.name(), "it cannot be opened: {problem}"),

@@ -1,7 +1,6 @@
 //! The whole broker: from checked settings to running cores, and down again. Runs on the control
 //! thread, which then serves metadata and waits for signals.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,18 +10,21 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::core::BrokerView;
 use super::serve::{CoreCommand, CoreStart, serve_core};
+use crate::base::clock::Clock;
 use crate::base::ids::{ShardId, TopicPartition};
+use crate::cluster::broker_config::BrokerConfigs;
 use crate::cluster::controller::{
     Controller, ControllerHandle, ControllerOptions, OpenError, StartFacts, controller_channel,
 };
 use crate::cluster::directory::{DataDirectories, DirectoryError};
 use crate::cluster::identity::system_random;
 use crate::cluster::image::MetadataImage;
-use crate::cluster::preflight::{self, PreflightError};
+use crate::cluster::partition_config::partition_config;
+use crate::cluster::preflight::{self, PreflightError, PreflightPlan};
 use crate::cluster::reconcile::Reconciler;
 use crate::cluster::store::{RedbStore, StoreError};
 use crate::cluster::topic_config::TopicDefaults;
@@ -31,7 +33,7 @@ use crate::config::exit::Exit;
 use crate::config::settings::RecordValidation;
 use crate::io::disk::Disk;
 use crate::shard::mesh::MeshPlan;
-use crate::shard::runtime::{ShardConfig, spawn_shard};
+use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
 use crate::storage::{RecoveryError, ShardRecovered, StoreConfig, recover};
 
 /// Why the broker did not start, or did not stop well.
@@ -84,7 +86,7 @@ impl BrokerError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            BrokerError::Preflight(_) => Exit::Preflight,
+            BrokerError::Preflight(problem) => problem.exit(),
             BrokerError::Directory(problem) if problem.is_locked() => Exit::Locked,
             BrokerError::Directory(_)
             | BrokerError::Metadata(_)
@@ -104,10 +106,18 @@ impl BrokerError {
 /// # Errors
 /// [`BrokerError`], which knows its exit code.
 pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), BrokerError> {
-    let cores = preflight::check(&settings)?;
     let mut random = system_random();
     let directories =
         DataDirectories::open(&settings.storage.data_dirs, settings.node_id, &mut random)?;
+    let preflight = preflight::check(&PreflightPlan {
+        cores: settings.runtime.cores.clone(),
+        data_dirs: settings.storage.data_dirs.clone(),
+        io_memory_bytes: GLOMMIO_IO_MEMORY_BYTES as u64,
+    })?;
+    for warning in preflight.warnings() {
+        warn!("{warning}");
+    }
+    let cores = preflight.cpus().to_vec();
     let listen = claim_address(settings.listen.address)?;
     let topic_defaults = TopicDefaults::new(settings.node_id, |name| {
         settings.explicit(name).map(str::to_owned)
@@ -126,13 +136,20 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
             directories: directories.ids(),
         },
     )?;
-    let recovered = recover_all(&directories, &controller.image(), cores.len())?;
+    let recovered = recover_all(
+        &directories,
+        &controller.image(),
+        &settings,
+        &topic_defaults,
+        cores.len(),
+    )?;
     let broker = Arc::new(BrokerView {
         id: settings.node_id,
         host: settings.listen.advertised_host.clone(),
         port: settings.listen.advertised_port.unwrap_or(listen.port()),
         cluster_id: directories.cluster_id().to_string(),
         topic_defaults,
+        configs: BrokerConfigs::new(&settings, listen),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let plan = StartPlan { settings: Arc::new(settings), directories, cores, listen, broker };
@@ -152,18 +169,37 @@ type RecoveredLogs = Vec<Vec<ShardRecovered>>;
 fn recover_all(
     directories: &DataDirectories,
     image: &MetadataImage,
+    settings: &Settings,
+    topic_defaults: &TopicDefaults,
     shard_count: usize,
 ) -> Result<RecoveredLogs, BrokerError> {
-    let live: HashSet<TopicPartition> = image.all_partitions().map(|(tp, _, _)| tp).collect();
-    let owner = |tp: &TopicPartition| image.partition(*tp).map(|placed| placed.shard());
+    let config = store_config(settings);
+    let now_ms = Clock::real().wall_ms();
+    let live = |tp: &TopicPartition| {
+        let topic = image.topic_by_id(tp.topic_id)?;
+        topic.partition(tp.partition)?;
+        Some(partition_config(&topic_defaults.resolve(image, topic), false).log)
+    };
     let mut all = Vec::new();
     for directory in directories.directories() {
-        let recovery = recover(&Disk::Blocking, directory.path(), |tp| live.contains(tp));
-        let (recovered, report) = futures_lite::future::block_on(recovery)?;
-        info!(directory = %directory.path().display(), "{report}");
-        all.push(recovered.split(shard_count, owner));
+        let (path, id) = (directory.path(), directory.id().bytes());
+        let recovery = recover(&Disk::Blocking, path, id, &config, now_ms, &live);
+        let mut recovered = futures_lite::future::block_on(recovery)?;
+        info!(directory = %path.display(), report = ?recovered.report(), "recovered");
+        let shards = (0..shard_count).map(|idx| {
+            let shard = shard_id(idx);
+            let owns = |tp: &TopicPartition| {
+                image.partition(*tp).is_some_and(|placed| placed.shard() == shard)
+            };
+            recovered.take_shard(shard, owns)
+        });
+        all.push(shards.collect());
     }
     Ok(all)
+}
+
+fn shard_id(idx: usize) -> ShardId {
+    ShardId(u16::try_from(idx).unwrap_or(u16::MAX))
 }
 
 struct StartPlan {
@@ -239,7 +275,7 @@ fn start_core(
     let (ready, is_ready) = flume::bounded(1);
     let (alive_guard, alive) = flume::bounded::<()>(0);
     let settings = plan.settings.clone();
-    let shard = ShardId(u16::try_from(idx).unwrap_or(u16::MAX));
+    let shard = shard_id(idx);
     let paths = plan.directories.directories().iter().map(|dir| dir.path().to_path_buf());
     let start = CoreStart {
         directories: paths.zip(recovered).collect(),

@@ -9,6 +9,7 @@ use super::producer_ids::ProducerIds;
 use super::refusals::Refusals;
 use crate::base::ids::BrokerId;
 use crate::base::signal::Event;
+use crate::cluster::broker_config::BrokerConfigs;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::topic_config::TopicDefaults;
@@ -28,6 +29,8 @@ pub struct BrokerView {
     pub cluster_id: String,
     /// What topics fall back to.
     pub topic_defaults: TopicDefaults,
+    /// Its own configuration.
+    pub configs: BrokerConfigs,
 }
 
 /// One core of the broker as its connections see it. Lives on the shard's thread.

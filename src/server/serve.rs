@@ -19,7 +19,7 @@ use crate::io::disk::Disk;
 use crate::io::tcp::TcpListener;
 use crate::shard::runtime::Shard;
 use crate::shard::task;
-use crate::storage::{ShardRecovered, Store, StoreConfig};
+use crate::storage::{ShardRecovered, StorageError, Store, StoreConfig};
 
 /// How often a core that is stopping looks whether its connections have finished.
 const DRAIN_TICK: Duration = Duration::from_millis(2);
@@ -71,10 +71,14 @@ pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
         Err(problem) => {
             let copy = io::Error::new(problem.kind(), problem.to_string());
             let _ = ready.send(Err(copy));
-            shard.stores().close().await.map_err(io::Error::other)?;
+            shard.stores().close().await.map_err(of_storage)?;
             Err(problem)
         }
     }
+}
+
+fn of_storage(problem: StorageError) -> io::Error {
+    io::Error::other(problem.to_string())
 }
 
 struct Opened {
@@ -87,9 +91,10 @@ struct Opened {
 async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
     for (directory, recovered) in start.directories {
         let config = start.store_config.clone();
-        let store = Store::open(Disk::Ring, directory, shard.id(), config, recovered)
+        let clock = shard.clock().clone();
+        let store = Store::open(Disk::Ring, directory, config, clock, recovered)
             .await
-            .map_err(io::Error::other)?;
+            .map_err(of_storage)?;
         shard.stores().start(shard, store);
     }
     start.reconciler.reconcile(shard, &start.image).await;
@@ -118,7 +123,7 @@ async fn serve(opened: Opened) -> io::Result<()> {
     debug!(shard = %core.shard().id(), "accepts no more");
     finish_connections(&core).await;
     reaper.join().await;
-    core.shard().stores().close().await.map_err(io::Error::other)?;
+    core.shard().stores().close().await.map_err(of_storage)?;
     info!(shard = %core.shard().id(), "stopped cleanly");
     Ok(())
 }

@@ -176,7 +176,7 @@ fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Vec<Planned> {
             let request =
                 ReadRequest { bytes_max: ask.request.bytes_max.min(bytes_max), ..ask.request };
             let mut outcome = owned.partition().borrow().plan_read(&request)?;
-            let bytes = outcome.plan.as_ref().map_or(0, |plan| plan.len_bytes());
+            let bytes = outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected());
             if anything && bytes > left {
                 outcome.plan = None; // only the first batch of an answer may be too large
             } else {
@@ -195,7 +195,7 @@ fn is_enough(planned: &[Planned], bytes_min: usize) -> bool {
         match outcome {
             Err(_) => return true,
             Ok(outcome) if outcome.diverging.is_some() => return true,
-            Ok(outcome) => bytes += outcome.plan.as_ref().map_or(0, |plan| plan.len_bytes()),
+            Ok(outcome) => bytes += outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected()),
         }
     }
     bytes >= bytes_min

@@ -5,11 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::error;
 
 use super::runtime::Shard;
 use super::task::{self, Task};
-use crate::base::ids::TopicPartition;
 use crate::partition::CloseReason;
 use crate::storage::StorageError;
 use crate::storage::Store;
@@ -77,77 +76,43 @@ impl Stores {
 
 /// Writes group after group and tells the partitions in each how far they are.
 async fn commit(shard: Rc<Shard>, store: Rc<Store>) {
-    loop {
+    let problem = loop {
         match store.commit_group().await {
-            Ok(Some(group)) => {
+            Ok(group) => {
                 for member in &group.members {
-                    advance(&shard, &member.topic_partition);
+                    if let Some(owned) = shard.table().get(&member.topic_partition) {
+                        let mut partition = owned.partition().borrow_mut();
+                        partition.on_committed(member.written_end, member.durable_end);
+                    }
                 }
             }
-            Ok(None) => break, // closing, and nothing is staged
-            Err(problem) => {
-                fail(&shard, &store, &problem);
-                break;
-            }
+            Err(problem) => break problem,
         }
-    }
-}
-
-fn advance(shard: &Shard, tp: &TopicPartition) {
-    if let Some(owned) = shard.table().get(tp) {
-        owned.partition().borrow_mut().on_committed();
-    }
-}
-
-/// The store took its first failed write or sync: nothing in it is acknowledged any more.
-fn fail(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
-    error!(directory = %store.dir().display(), "the data directory is offline: {problem}");
-    for (_, owned) in shard.table().all() {
-        if Rc::ptr_eq(owned.store(), store) {
-            owned.partition().borrow_mut().close(CloseReason::StorageFailed);
-        }
-    }
+    };
+    ended(&shard, &store, &problem);
 }
 
 async fn write_behind(shard: Rc<Shard>, store: Rc<Store>) {
     loop {
-        match store.write_behind().await {
-            Ok(true) => task::yield_if_needed().await,
-            Ok(false) => break,
-            Err(problem) => {
-                fail(&shard, &store, &problem);
-                break;
-            }
+        if let Err(problem) = store.write_behind().await {
+            return ended(&shard, &store, &problem);
         }
+        task::yield_if_needed().await;
     }
 }
 
 async fn checkpoint(shard: Rc<Shard>, store: Rc<Store>) {
     loop {
-        store.checkpoint_wanted().await;
-        if shard.stores().is_closing() {
-            break;
-        }
-        if let Err(problem) = store.checkpoint().await {
-            fail(&shard, &store, &problem);
-            break;
+        if let Err(problem) = store.checkpoint_when_due().await {
+            return ended(&shard, &store, &problem);
         }
     }
 }
 
 async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
     loop {
-        match store.prewrite().await {
-            Ok(true) => task::yield_now().await,
-            Ok(false) => break,
-            Err(problem) => {
-                // A spare that could not be made is no loss of data; appends will say if room ends.
-                info!("no spare journal file could be prepared: {problem}");
-                if shard.stores().is_closing() {
-                    break;
-                }
-                task::sleep(Duration::from_secs(5)).await;
-            }
+        if let Err(problem) = store.prewrite().await {
+            return ended(&shard, &store, &problem);
         }
     }
 }
@@ -155,6 +120,24 @@ async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
 async fn flush_timed(shard: Rc<Shard>, store: Rc<Store>) {
     while !shard.stores().is_closing() {
         task::sleep(FLUSH_TICK).await;
-        store.flush_due(shard.clock().mono_us());
+        if store.sync_due(shard.clock().wall_ms()) {
+            store.request_sync();
+        }
     }
+}
+
+/// A loop is over: because the store closes, or because of the first failed write or sync, after
+/// which nothing in it is acknowledged any more.
+fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
+    if matches!(problem, StorageError::Closing) {
+        return;
+    }
+    let mut closed = 0;
+    for (_, owned) in shard.table().all() {
+        if Rc::ptr_eq(owned.store(), store) {
+            owned.partition().borrow_mut().close(CloseReason::StorageFailed);
+            closed += 1;
+        }
+    }
+    error!(shard = %shard.id(), closed, "a data directory is offline: {problem}");
 }

@@ -96,7 +96,12 @@ fn describe(
                 );
                 return Err((ErrorCode::InvalidRequest, text));
             }
-            Ok(core.describe_broker(&image, name.is_empty()))
+            let configs = &core.broker().configs;
+            Ok(if name.is_empty() {
+                configs.describe_all_brokers(&image)
+            } else {
+                configs.describe(&image)
+            })
         }
         other => {
             Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}")))

@@ -27,7 +27,7 @@ impl Store {
     /// `Failed`.
     pub async fn write_behind(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check()?;
+            self.latch.check_open()?;
             {
                 let _turn = self.write_gate.enter().await;
                 if let Some((slot, log)) = self.pick_to_write() {
@@ -54,7 +54,7 @@ impl Store {
     /// `Failed`.
     pub async fn checkpoint_when_due(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check()?;
+            self.latch.check_open()?;
             if self.checkpoint_is_due() {
                 return self.checkpoint().await;
             }
@@ -69,7 +69,7 @@ impl Store {
     pub async fn prewrite(&self) -> Result<(), StorageError> {
         let files = self.journal.files();
         loop {
-            self.latch.check()?;
+            self.latch.check_open()?;
             if files.wants_spare() {
                 let written = files.prewrite().await;
                 return written.map_err(|error| self.latch.trip("spare journal file", &error));
@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// Writes everything into segments and leaves a checkpoint behind which the next start reads
-    /// nothing. The loops that call the other steps have been stopped.
+    /// nothing. The loops that call the other steps have ended: see [`Store::begin_close`].
     ///
     /// # Errors
     /// `Failed`: the next start replays the journal, as after a crash.
@@ -121,6 +121,12 @@ impl Store {
             self.journal.files().changed().wait(),
         );
         either.await;
+    }
+
+    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
+    /// others after the step that they are in. Call [`Store::close`] when they have.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
     }
 
     fn aging_is_pressing(&self) -> bool {

@@ -7,7 +7,9 @@ use super::command::ALL_BROKERS;
 use super::image::{MetadataImage, TopicImage};
 use crate::base::ids::BrokerId;
 use crate::config::definition::{InvalidValue, Kind, list_items};
-use crate::config::topic_definitions::{TOPIC_DEFINITIONS, TopicDefinition, topic_definition};
+use crate::config::topic_definitions::{
+    BrokerName, TOPIC_DEFINITIONS, TopicDefinition, topic_definition,
+};
 
 /// Where a configuration's value comes from, the strongest first (KIP-226).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,38 +76,56 @@ impl TopicDefaults {
         TopicDefaults { broker, settings }
     }
 
-    /// All values there are for one configuration, the strongest first; never empty, the last is
-    /// the default.
-    #[must_use]
-    pub fn synonyms(
+    /// All values there are for one configuration, the strongest first, each as it was written in
+    /// its place, with the topic's value for it.
+    fn candidates(
         &self,
         image: &MetadataImage,
         topic_configs: &BTreeMap<String, String>,
         row: &TopicDefinition,
-    ) -> Vec<ConfigSynonym> {
+    ) -> Vec<(String, ConfigSynonym)> {
         let definition = row.definition();
         let own = topic_configs.get(definition.name());
-        let mut found: Vec<ConfigSynonym> = own
-            .map(|value| synonym(definition.name(), value.clone(), ConfigSource::Topic))
+        let own = own.map(|value| (definition.name(), value.clone(), ConfigSource::Topic));
+        let mut found: Vec<(String, ConfigSynonym)> = own
+            .map(|(name, value, source)| (value.clone(), synonym(name, value, source)))
             .into_iter()
             .collect();
-        for (source, broker) in [
-            (ConfigSource::DynamicBroker, self.broker.0),
-            (ConfigSource::DynamicDefaultBroker, ALL_BROKERS),
+        for source in [
+            ConfigSource::DynamicBroker,
+            ConfigSource::DynamicDefaultBroker,
+            ConfigSource::StaticBroker,
+            ConfigSource::Default,
         ] {
-            found.extend(row.broker_names().iter().filter_map(|name| {
-                let value = image.broker_config(broker, name.name())?;
-                Some(synonym(name.name(), name.convert(value), source))
-            }));
+            for name in row.broker_names() {
+                let value = match source {
+                    ConfigSource::Topic => None,
+                    ConfigSource::DynamicBroker => image.broker_config(self.broker.0, name.name()),
+                    ConfigSource::DynamicDefaultBroker => {
+                        image.broker_config(ALL_BROKERS, name.name())
+                    }
+                    ConfigSource::StaticBroker => {
+                        self.settings.get(name.name()).map(String::as_str)
+                    }
+                    ConfigSource::Default => row.default_of(name),
+                };
+                found.extend(value.map(|value| {
+                    (name.convert(value), synonym(name.name(), value.to_owned(), source))
+                }));
+            }
         }
-        found.extend(row.broker_names().iter().filter_map(|name| {
-            let value = self.settings.get(name.name())?;
-            Some(synonym(name.name(), name.convert(value), ConfigSource::StaticBroker))
-        }));
-        let default = definition.default_value().unwrap_or_default().to_owned();
-        let name = row.broker_names().first().map_or(definition.name(), |name| name.name());
-        found.push(synonym(name, default, ConfigSource::Default));
         found
+    }
+
+    fn value(
+        &self,
+        image: &MetadataImage,
+        topic_configs: &BTreeMap<String, String>,
+        row: &TopicDefinition,
+    ) -> String {
+        let first = self.candidates(image, topic_configs, row).into_iter().next();
+        let default = || row.definition().default_value().unwrap_or_default().to_owned();
+        first.map_or_else(default, |(value, _)| value)
     }
 
     /// Every configuration of a topic with these values of its own.
@@ -116,12 +136,20 @@ impl TopicDefaults {
         topic_configs: &BTreeMap<String, String>,
     ) -> Vec<DescribedConfig> {
         let describe = |row: &TopicDefinition| {
-            let synonyms = self.synonyms(image, topic_configs, row);
-            let strongest = synonyms.first().cloned();
+            let mut synonyms: Vec<ConfigSynonym> =
+                self.candidates(image, topic_configs, row).into_iter().map(|(_, s)| s).collect();
+            let source = synonyms.first().map_or(ConfigSource::Default, |first| first.source);
+            // As in Kafka, a default that stands under a weaker name (hours) is not shown alone.
+            let primary = row.broker_names().first().map(BrokerName::name);
+            if source == ConfigSource::Default
+                && synonyms.first().is_some_and(|first| Some(first.name.as_str()) != primary)
+            {
+                synonyms.clear();
+            }
             DescribedConfig {
                 name: row.definition().name(),
-                source: strongest.as_ref().map_or(ConfigSource::Default, |first| first.source),
-                value: strongest.and_then(|first| first.value),
+                value: Some(self.value(image, topic_configs, row)),
+                source,
                 is_read_only: false,
                 is_sensitive: false,
                 kind: row.definition().kind(),
@@ -145,10 +173,7 @@ impl TopicDefaults {
         image: &MetadataImage,
         topic_configs: &BTreeMap<String, String>,
     ) -> TopicConfig {
-        TopicConfig::from_values(|row| {
-            let synonyms = self.synonyms(image, topic_configs, row);
-            synonyms.into_iter().find_map(|synonym| synonym.value).unwrap_or_default()
-        })
+        TopicConfig::from_values(|row| self.value(image, topic_configs, row))
     }
 
     /// Checks all values of a topic's own, alone and together.
@@ -443,6 +468,13 @@ mod tests {
         }
         let own = ("7".to_owned(), ConfigSource::Topic, 5);
         assert_eq!(retention(&image, &[("retention.ms", "7")]), own);
+        let nothing = TopicDefaults::default().describe(&MetadataImage::default(), &configs(&[]));
+        let of = |name| nothing.iter().find(|config| config.name == name).unwrap();
+        // What a real Kafka 4.3.0 answers.
+        assert!(of("retention.ms").synonyms.is_empty());
+        let policy = synonym("log.cleanup.policy", "delete".into(), ConfigSource::Default);
+        assert_eq!(of("cleanup.policy").synonyms, [policy]);
+        assert_eq!(of("retention.ms").value.as_deref(), Some("604800000"));
         let typed = defaults.resolve_configs(&image, &configs(&[("retention.ms", "7")]));
         assert_eq!(typed.retention_ms(), 7);
     }

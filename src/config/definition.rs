@@ -57,8 +57,10 @@ pub enum Valid {
     Ratio(f64, f64),
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A list of these words, none twice; may be empty.
+    /// A list of these words; may be empty.
     ListOf(&'static [&'static str]),
+    /// `*`, or a list of `partition:broker`.
+    ThrottledReplicas,
 }
 
 /// One configuration name.
@@ -174,31 +176,29 @@ impl Definition {
     }
 
     fn check_range(&self, plain: &str) -> Result<(), String> {
+        let one_of = |words: &[&str]| format!("String must be one of: {}", words.join(", "));
         match self.valid {
             Valid::Any => Ok(()),
             Valid::AtLeast(min) => Self::check_bounds(plain, min, i64::MAX),
             Valid::Between(min, max) => Self::check_bounds(plain, min, max),
             Valid::BetweenOr(_, _, also) if plain.parse() == Ok(also) => Ok(()),
-            Valid::BetweenOr(min, max, _) => Self::check_bounds(plain, min, max),
+            Valid::BetweenOr(min, max, also) => Self::check_bounds(plain, min, max)
+                .map_err(|_| format!("Value must be between {min} and {max} or equal to {also}")),
             Valid::Ratio(min, max) => match plain.parse::<f64>() {
                 Ok(number) if (min..=max).contains(&number) => Ok(()),
-                _ => Err(format!("Value must be between {min} and {max}")),
+                Ok(number) if number < min => Err(format!("Value must be at least {min}")),
+                _ => Err(format!("Value must be no more than {max}")),
             },
             Valid::OneOf(words) if words.contains(&plain) => Ok(()),
-            Valid::OneOf(words) => Err(format!("String must be one of: {}", words.join(", "))),
-            Valid::ListOf(words) => {
-                let mut seen = Vec::new();
-                for item in list_items(plain) {
-                    if !words.contains(&item) {
-                        return Err(format!("String must be one of: {}", words.join(", ")));
-                    }
-                    if seen.contains(&item) {
-                        return Err(format!("{item} is listed twice"));
-                    }
-                    seen.push(item);
-                }
-                Ok(())
-            }
+            Valid::OneOf(words) => Err(one_of(words)),
+            Valid::ListOf(words) if list_items(plain).all(|item| words.contains(&item)) => Ok(()),
+            Valid::ListOf(words) => Err(one_of(words)),
+            Valid::ThrottledReplicas if plain == "*" || list_items(plain).all(is_replica) => Ok(()),
+            Valid::ThrottledReplicas => Err(format!(
+                "{} must be the literal '*' or a list of replicas in the following format: \
+                 [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                self.name
+            )),
         }
     }
 
@@ -212,6 +212,12 @@ impl Definition {
         }
         Ok(())
     }
+}
+
+fn is_replica(item: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    item.split_once(':')
+        .is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
 /// The words of a list value: separated by commas, blanks around them ignored, none if blank.
@@ -246,13 +252,24 @@ mod tests {
     }
 
     #[test]
-    fn a_list_refuses_strange_words_and_repeats() {
+    fn a_list_refuses_strange_words() {
         let words = Valid::ListOf(&["compact", "delete"]);
         let list = Definition::new("cleanup.policy", Kind::List, None, words, "");
         assert!(list.check("compact, delete").is_ok());
         assert!(list.check("").is_ok());
         assert!(list.check("shred").is_err());
-        assert!(list.check("delete,delete").is_err());
+    }
+
+    #[test]
+    fn throttled_replicas_are_all_or_pairs() {
+        let valid = Valid::ThrottledReplicas;
+        let list = Definition::new("leader", Kind::List, None, valid, "");
+        for good in ["", "*", "0:1", "0:1, 22:3"] {
+            assert!(list.check(good).is_ok(), "{good}");
+        }
+        for bad in ["zzz", "0", "0:", ":1", "0:1,*", "a:1"] {
+            assert!(list.check(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

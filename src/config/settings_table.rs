@@ -250,15 +250,12 @@ static ALL: LazyLock<Vec<SettingDefinition>> = LazyLock::new(|| {
     let mut all = OWN_SETTINGS.to_vec();
     for row in TOPIC_DEFINITIONS {
         let topic = row.definition();
-        for (rank, name) in row.broker_names().iter().enumerate() {
-            let (kind, valid) = if name.is_same_unit() {
-                (topic.kind(), topic.valid())
-            } else {
-                (Kind::Int, Valid::AtLeast(-1))
-            };
-            // Only the first name shows the default; the others are weaker and unset.
-            let default = if rank == 0 { topic.default_value() } else { None };
-            let definition = Definition::new(name.name(), kind, default, valid, topic.doc());
+        for name in row.broker_names() {
+            // The least value of hours is that of milliseconds: -1, 0 or 1.
+            let kind = if name.is_same_unit() { topic.kind() } else { Kind::Int };
+            let default = row.default_of(name);
+            let definition =
+                Definition::new(name.name(), kind, default, topic.valid(), topic.doc());
             all.push(SettingDefinition { definition, form: Form::Plain });
         }
     }

@@ -16,6 +16,18 @@ pub struct TopicDefinition {
 pub struct BrokerName {
     name: &'static str,
     millis_per_unit: i64,
+    default: BrokerDefault,
+}
+
+/// What a broker setting holds when nobody sets it.
+#[derive(Clone, Copy, Debug)]
+enum BrokerDefault {
+    /// The topic configuration's default.
+    OfTopic,
+    /// Nothing: a weaker setting holds.
+    Unset,
+    /// This, in the setting's own unit.
+    Value(&'static str),
 }
 
 impl BrokerName {
@@ -57,6 +69,16 @@ impl TopicDefinition {
     pub const fn broker_names(&self) -> &'static [BrokerName] {
         self.broker_names
     }
+
+    /// What one of its broker settings holds when nobody sets it, in that setting's unit.
+    #[must_use]
+    pub const fn default_of(&self, name: &BrokerName) -> Option<&'static str> {
+        match name.default {
+            BrokerDefault::OfTopic => self.definition.default_value(),
+            BrokerDefault::Unset => None,
+            BrokerDefault::Value(value) => Some(value),
+        }
+    }
 }
 
 /// The topic configuration of that name.
@@ -77,15 +99,19 @@ pub fn topic_definition_behind(
 }
 
 const fn plain(name: &'static str) -> BrokerName {
-    BrokerName { name, millis_per_unit: 1 }
+    BrokerName { name, millis_per_unit: 1, default: BrokerDefault::OfTopic }
+}
+
+const fn unset(name: &'static str) -> BrokerName {
+    BrokerName { name, millis_per_unit: 1, default: BrokerDefault::Unset }
 }
 
 const fn minutes(name: &'static str) -> BrokerName {
-    BrokerName { name, millis_per_unit: 60_000 }
+    BrokerName { name, millis_per_unit: 60_000, default: BrokerDefault::Unset }
 }
 
-const fn hours(name: &'static str) -> BrokerName {
-    BrokerName { name, millis_per_unit: 3_600_000 }
+const fn hours(name: &'static str, default: &'static str) -> BrokerName {
+    BrokerName { name, millis_per_unit: 3_600_000, default: BrokerDefault::Value(default) }
 }
 
 const fn row(definition: Definition, broker_names: &'static [BrokerName]) -> TopicDefinition {
@@ -185,14 +211,14 @@ pub static TOPIC_DEFINITIONS: &[TopicDefinition] = &[
             Valid::AtLeast(0),
             "Records are synced at the latest after this time; the largest value: never for time.",
         ),
-        &[plain("log.flush.interval.ms"), plain("log.flush.scheduler.interval.ms")],
+        &[unset("log.flush.interval.ms"), plain("log.flush.scheduler.interval.ms")],
     ),
     row(
         Definition::new(
             "follower.replication.throttled.replicas",
             Kind::List,
             Some(""),
-            Valid::Any,
+            Valid::ThrottledReplicas,
             "Replicas whose fetching is throttled, as `partition:broker` or `*`.",
         ),
         &[],
@@ -212,7 +238,7 @@ pub static TOPIC_DEFINITIONS: &[TopicDefinition] = &[
             "leader.replication.throttled.replicas",
             Kind::List,
             Some(""),
-            Valid::Any,
+            Valid::ThrottledReplicas,
             "Replicas whose serving is throttled, as `partition:broker` or `*`.",
         ),
         &[],
@@ -376,9 +402,9 @@ pub static TOPIC_DEFINITIONS: &[TopicDefinition] = &[
             "Time for which records are kept; -1 keeps them for ever.",
         ),
         &[
-            plain("log.retention.ms"),
+            unset("log.retention.ms"),
             minutes("log.retention.minutes"),
-            hours("log.retention.hours"),
+            hours("log.retention.hours", "168"),
         ],
     ),
     row(
@@ -409,7 +435,7 @@ pub static TOPIC_DEFINITIONS: &[TopicDefinition] = &[
             Valid::AtLeast(0),
             "Random part taken off segment.ms so that partitions do not roll together.",
         ),
-        &[plain("log.roll.jitter.ms"), hours("log.roll.jitter.hours")],
+        &[unset("log.roll.jitter.ms"), hours("log.roll.jitter.hours", "0")],
     ),
     row(
         Definition::new(
@@ -419,7 +445,7 @@ pub static TOPIC_DEFINITIONS: &[TopicDefinition] = &[
             Valid::AtLeast(1),
             "Age at which a segment is closed though it is not full.",
         ),
-        &[plain("log.roll.ms"), hours("log.roll.hours")],
+        &[unset("log.roll.ms"), hours("log.roll.hours", "168")],
     ),
     row(
         Definition::new(
@@ -443,6 +469,11 @@ mod tests {
         for row in TOPIC_DEFINITIONS {
             let default = row.definition.default_value().expect("topic configs have defaults");
             row.definition.check(default).expect(default);
+            // What the broker settings hold by default adds up to the topic's default.
+            let mut names = row.broker_names.iter();
+            if let Some(held) = names.find_map(|n| Some(n.convert(row.default_of(n)?))) {
+                assert_eq!(held, default, "{}", row.definition.name());
+            }
             assert!(!row.definition.doc().is_empty());
         }
     }

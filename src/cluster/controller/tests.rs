@@ -92,11 +92,12 @@ fn wrong_numbers_get_kafkas_errors() {
     }
     let error = create(&mut controller, with(i32::MAX, 1)).unwrap_err();
     assert_eq!(error, CreateTopicError::TooManyPartitions);
+    let error = create(&mut controller, with(0, 2)).unwrap_err();
+    assert_eq!(error, CreateTopicError::InvalidPartitionCount, "Kafka looks at it first");
+    let half = |name: &str| NewTopic { partition_count: 5_001, ..topic(name) };
+    let answers = controller.create_topics(&[half("a"), half("b")], false);
+    assert_eq!(answers, vec![Err(CreateTopicError::TooManyPartitions); 2]);
     assert!(!controller.commit().unwrap(), "nothing was decided");
-    let half = |name: &str| NewTopic { partition_count: 60_000, ..topic(name) };
-    let answers = controller.create_topics(&[half("a"), half("b")], true);
-    assert!(answers[0].is_ok());
-    assert_eq!(answers[1], Err(CreateTopicError::TooManyPartitions), "the request is bounded");
 }
 
 #[test]
@@ -260,9 +261,12 @@ fn a_bad_change_leaves_all_of_the_resource_alone() {
         assert!(alter(&mut controller, on(), &[good.clone(), bad.clone()]).is_err(), "{bad:?}");
     }
     assert!(controller.image().topic("a").unwrap().configs().is_empty());
-    let unknown = ConfigResource::Topic("z".into());
-    let error = alter(&mut controller, unknown, &[good.clone()]).unwrap_err();
-    assert_eq!(error, AlterConfigsError::UnknownTopic("z".into()));
+    let mut error_of = |name: &str| {
+        alter(&mut controller, ConfigResource::Topic(name.into()), &[good.clone()]).unwrap_err()
+    };
+    assert_eq!(error_of("z"), AlterConfigsError::UnknownTopic("z".into()));
+    assert!(matches!(error_of("z z"), AlterConfigsError::InvalidName(_)));
+    assert!(matches!(error_of(""), AlterConfigsError::InvalidRequest(_)));
     let entry = AlterConfigs { resource: on(), changes: vec![good] };
     let answers = controller.alter_configs(&[entry.clone(), entry], false);
     assert!(answers.iter().all(Result::is_err));
@@ -282,6 +286,10 @@ fn broker_configs_that_stand_behind_topics_change_at_run_time_and_others_do_not(
         assert!(alter(&mut controller, all.clone(), &set(name)).is_err(), "{name}");
     }
     assert!(alter(&mut controller, ConfigResource::Broker(2), &set("log.retention.ms")).is_err());
+    let bad = [change("log.retention.ms", ConfigOperation::Set, "x")];
+    let error = alter(&mut controller, all, &bad).unwrap_err();
+    let text = "Invalid value x for configuration log.retention.ms: Not a number of type LONG";
+    assert_eq!(error, AlterConfigsError::InvalidRequest(text.into()));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! is decided.
 //! Callers: `server` (handlers), `main` (start and stop).
 
+pub mod broker_config;
 pub mod command;
 pub mod controller;
 pub mod directory;
@@ -16,6 +17,7 @@ mod encoding;
 pub mod identity;
 pub mod image;
 pub mod placement;
+pub mod preflight;
 pub mod store;
 pub mod topic_config;
 pub mod topic_name;

@@ -10,11 +10,12 @@ pub enum Exit {
     Other = 1,
     /// The command line or a setting is wrong. Nothing was touched.
     Usage = 2,
-    /// This machine lacks something: io_uring, lockable memory, a CPU, a writable directory.
+    /// This machine lacks something: io_uring, lockable memory, descriptors.
     Preflight = 3,
     /// Another process uses a data directory.
     Locked = 4,
-    /// A data directory is damaged, of a later version, another broker's, or missing.
+    /// A data directory cannot be used: unwritable, damaged, of a later version, another broker's,
+    /// or missing.
     Directory = 5,
     /// The listener's address cannot be bound.
     Bind = 6,

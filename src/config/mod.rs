@@ -7,6 +7,7 @@
 //! Callers: `main` builds it; `storage` and all above it may read it; `base`, `record`, `io` and
 //! `protocol` never do.
 
+pub mod broker_definitions;
 pub mod cli;
 pub mod definition;
 pub mod exit;

@@ -122,6 +122,13 @@ pub fn environment_variable(name: &str) -> String {
     format!("{ENVIRONMENT_PREFIX}{}", name.to_ascii_uppercase().replace(['.', '-'], "_"))
 }
 
+/// The environment of this process. Variables that are not UTF-8 are left out: none of ours is, and
+/// the standard iterator would panic at them.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Picks the settings out of the environment. Variables that name no known setting keep their own
 /// name, so that the error shows what was written.
 pub(super) fn from_environment(

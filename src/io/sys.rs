@@ -148,9 +148,8 @@ fn write_and_read_block(path: &Path) -> io::Result<bool> {
     options.read(true).write(true).create(true).truncate(true);
     // Created without the flag first: only then does an error say that the directory is at fault.
     drop(options.open(path)?);
-    let is_refusal = |error: &io::Error| {
-        matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
-    };
+    let is_refusal =
+        |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
     let file = match options.custom_flags(libc::O_DIRECT).open(path) {
         Ok(file) => file,
         Err(error) if is_refusal(&error) => return Ok(false),

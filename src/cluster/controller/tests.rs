@@ -236,7 +236,7 @@ fn all_four_operations_change_a_topics_configs() {
     alter(&mut controller, on(), &[change("cleanup.policy", Subtract, "delete")]).unwrap();
     assert_eq!(own(&controller, "cleanup.policy").as_deref(), Some("compact"));
     let gone = ConfigChange { value: None, ..change("retention.ms", Delete, "") };
-    alter(&mut controller, on(), &[gone.clone()]).unwrap();
+    alter(&mut controller, on(), std::slice::from_ref(&gone)).unwrap();
     assert_eq!(own(&controller, "retention.ms"), None);
     assert!(controller.commit().unwrap());
     alter(&mut controller, on(), &[gone]).unwrap();
@@ -262,7 +262,8 @@ fn a_bad_change_leaves_all_of_the_resource_alone() {
     }
     assert!(controller.image().topic("a").unwrap().configs().is_empty());
     let mut error_of = |name: &str| {
-        alter(&mut controller, ConfigResource::Topic(name.into()), &[good.clone()]).unwrap_err()
+        let on = ConfigResource::Topic(name.into());
+        alter(&mut controller, on, std::slice::from_ref(&good)).unwrap_err()
     };
     assert_eq!(error_of("z"), AlterConfigsError::UnknownTopic("z".into()));
     assert!(matches!(error_of("z z"), AlterConfigsError::InvalidName(_)));
@@ -395,4 +396,25 @@ fn after_a_failed_write_nobody_gets_an_answer() {
         assert!(matches!(served, Err(StoreError::Database { .. })));
         assert_eq!(answer, Err(ControllerUnavailable));
     });
+}
+
+#[test]
+fn a_start_on_disk_finds_what_the_last_one_left() {
+    use super::super::directory::DataDirectories;
+    use super::super::identity::system_random;
+    use super::super::store::RedbStore;
+    let root = tempfile::tempdir().unwrap();
+    let paths = [root.path().join("a"), root.path().join("b")];
+    for restart in 0..3 {
+        let directories = DataDirectories::open(&paths, BrokerId(1), &mut system_random()).unwrap();
+        let store = RedbStore::open(directories.metadata_path()).unwrap();
+        let options = controller().options;
+        let facts = StartFacts { shard_count: 2, directories: directories.ids() };
+        let mut controller =
+            Controller::open(Box::new(store), options, system_random(), facts).unwrap();
+        assert_eq!(controller.image().start_count(), restart + 1);
+        assert_eq!(controller.image().topic_count(), usize::try_from(restart).unwrap());
+        create(&mut controller, topic(&format!("t{restart}"))).unwrap();
+        assert!(controller.commit().unwrap());
+    }
 }

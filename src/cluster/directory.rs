@@ -14,6 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::identity::{ClusterId, DirectoryId, RandomBytes, identity_from_random};
 use crate::base::crc::crc32c;
 use crate::base::ids::BrokerId;
+use crate::config::exit::Exit;
 use crate::io::sys;
 
 /// Name of the file that says whose a directory is.
@@ -173,10 +174,14 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
-    /// Whether another process has the directory, so that waiting may help.
+    /// How the process ends with it.
     #[must_use]
-    pub fn is_locked(&self) -> bool {
-        matches!(self, DirectoryError::Locked { .. })
+    pub fn exit(&self) -> Exit {
+        match self {
+            DirectoryError::None | DirectoryError::Twice { .. } => Exit::Usage,
+            DirectoryError::Locked { .. } => Exit::Locked,
+            _ => Exit::Directory,
+        }
     }
 }
 
@@ -426,7 +431,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let held = open(&[root.path()]).unwrap();
         let error = open(&[root.path()]).unwrap_err();
-        assert!(error.is_locked());
+        assert_eq!(error.exit(), Exit::Locked);
         let text = error.to_string();
         assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
         drop(held);
@@ -443,7 +448,7 @@ mod tests {
         // The same "random" numbers: b's cluster differs by its position in their sequence.
         let mut later = random();
         later();
-        drop(DataDirectories::open(&[b.clone()], BrokerId(1), &mut later).unwrap());
+        drop(DataDirectories::open(std::slice::from_ref(&b), BrokerId(1), &mut later).unwrap());
         assert!(matches!(open(&[&a, &b]), Err(DirectoryError::Foreign { .. })));
         assert!(matches!(open_as(&[&a], 2), Err(DirectoryError::Foreign { .. })));
         open(&[&a]).unwrap();

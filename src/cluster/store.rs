@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::command::MetadataCommand;
 use super::encoding::DecodeError;
 use super::image::{ApplyError, MetadataImage};
+use crate::config::exit::Exit;
 
 const COMMANDS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("commands");
 const SNAPSHOTS: TableDefinition<'_, u64, (u64, &[u8])> = TableDefinition::new("snapshots");
@@ -61,6 +62,21 @@ pub enum StoreError {
         /// Why not.
         source: ApplyError,
     },
+}
+
+impl StoreError {
+    /// How a start ends with it. While the broker runs, a failed write is [`Exit::Storage`].
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            StoreError::Database { source, .. }
+                if matches!(**source, redb::Error::DatabaseAlreadyOpen) =>
+            {
+                Exit::Locked
+            }
+            _ => Exit::Directory,
+        }
+    }
 }
 
 /// What a store held at the start.
@@ -359,6 +375,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_appended_is_there_after_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metadata.redb");
+        let mut image = MetadataImage::default();
+        let mut store = RedbStore::open(&path).unwrap();
+        for count in 1..=3 {
+            append(&mut store, &mut image, started(count));
+            // A copy of the open file is what a killed process leaves.
+            let left = dir.path().join(format!("left-{count}.redb"));
+            std::fs::copy(&path, &left).unwrap();
+            assert_eq!(RedbStore::open(&left).unwrap().load().unwrap().image, image);
+        }
+    }
+
+    #[test]
     fn a_file_of_a_later_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metadata.redb");
@@ -390,6 +421,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("metadata.redb");
         let _store = RedbStore::open(&path).unwrap();
-        assert!(matches!(RedbStore::open(&path), Err(StoreError::Database { .. })));
+        let error = RedbStore::open(&path).err().unwrap();
+        assert_eq!(error.exit(), Exit::Locked, "{error}");
     }
 }

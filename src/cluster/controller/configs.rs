@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::super::command::{ALL_BROKERS, MetadataCommand};
 use super::super::topic_config::InvalidTopicConfig;
+use super::super::topic_name::check_topic_name;
 use super::Controller;
 use super::requests::{
     AlterConfigs, AlterConfigsError, ConfigChange, ConfigOperation, ConfigResource, repeated,
 };
-use crate::config::definition::{Kind, list_items};
+use crate::config::definition::{Definition, Kind, list_items};
+use crate::config::settings_table::{SettingDefinition, setting};
 use crate::config::topic_definitions::{topic_definition, topic_definition_behind};
 
 /// What the changes of one resource add up to.
@@ -56,13 +58,25 @@ impl Controller {
         name: &str,
         changes: &[ConfigChange],
     ) -> Result<(), AlterConfigsError> {
+        if name.is_empty() {
+            let text = "Default topic resources are not allowed.";
+            return Err(AlterConfigsError::InvalidRequest(text.to_owned()));
+        }
+        check_topic_name(name)?;
         let unknown = || AlterConfigsError::UnknownTopic(name.to_owned());
         let topic = self.image.topic(name).ok_or_else(unknown)?;
         let (id, before) = (topic.id(), topic.configs());
         let mut difference = Difference::default();
         for change in changes {
             let now = before.get(&change.name).map(String::as_str);
-            apply_change(change, now, &mut difference)?;
+            if change.operation == ConfigOperation::Delete {
+                // As in Kafka, deleting what is not set is fine, whatever its name.
+                difference.delete.push(change.name.clone());
+                continue;
+            }
+            let row = topic_definition(&change.name)
+                .ok_or_else(|| InvalidTopicConfig::UnknownName(change.name.clone()))?;
+            apply_change(row.definition(), change, now, &mut difference)?;
         }
         let mut after = before.clone();
         after.retain(|name, _| !difference.delete.contains(name));
@@ -80,22 +94,20 @@ impl Controller {
         broker: i32,
         changes: &[ConfigChange],
     ) -> Result<(), AlterConfigsError> {
+        let is_fixed = |change: &&ConfigChange| dynamic_setting(&change.name).is_none();
+        let fixed: Vec<&str> = changes.iter().filter(is_fixed).map(|c| c.name.as_str()).collect();
+        if !fixed.is_empty() {
+            let text = format!("Cannot update these configs dynamically: [{}]", fixed.join(", "));
+            return Err(AlterConfigsError::InvalidRequest(text));
+        }
         let mut difference = Difference::default();
         for change in changes {
-            let name = &change.name;
-            let behind = topic_definition_behind(name);
-            let Some((row, _)) = behind.filter(|(row, _)| {
-                row.broker_names().first().is_some_and(|first| first.name() == name)
-            }) else {
-                let text = format!("Cannot update these configs dynamically: Set({name})");
-                return Err(AlterConfigsError::InvalidRequest(text));
-            };
-            // The broker's name stands for the topic's configuration: same kind, same values.
-            let as_topic = ConfigChange { name: row.definition().name().into(), ..change.clone() };
-            let mut one = Difference::default();
-            apply_change(&as_topic, self.image.broker_config(broker, name), &mut one)?;
-            difference.set.extend(one.set.into_values().map(|value| (name.clone(), value)));
-            difference.delete.extend(one.delete.iter().map(|_| name.clone()));
+            let Some(setting) = dynamic_setting(&change.name) else { continue };
+            let now = self.image.broker_config(broker, &change.name);
+            apply_change(setting.definition(), change, now, &mut difference).map_err(|error| {
+                // Kafka calls the same mistake an invalid request where a broker is concerned.
+                AlterConfigsError::InvalidRequest(error.to_string())
+            })?;
         }
         let Difference { set, delete } = difference;
         let is_new = |(name, value): (&String, &String)| {
@@ -120,27 +132,32 @@ fn check_shape(changes: &[ConfigChange]) -> Result<(), AlterConfigsError> {
     }
     let twice = repeated(changes.iter().map(|change| change.name.as_str()));
     if !twice.is_empty() {
-        let text = format!("Error due to duplicate config keys : {}", twice.join(","));
-        return Err(AlterConfigsError::InvalidRequest(text));
+        let text = "Error due to duplicate config keys";
+        return Err(AlterConfigsError::InvalidRequest(text.to_owned()));
     }
     Ok(())
 }
 
+/// The setting of that name, if it may change while the broker runs: the strongest of the settings
+/// behind a topic configuration, as in Kafka.
+fn dynamic_setting(name: &str) -> Option<&'static SettingDefinition> {
+    let (row, _) = topic_definition_behind(name)?;
+    let is_strongest = row.broker_names().first().is_some_and(|first| first.name() == name);
+    if is_strongest { setting(name) } else { None }
+}
+
 /// Adds one change to the difference; `now` is the resource's own value.
 fn apply_change(
+    definition: &Definition,
     change: &ConfigChange,
     now: Option<&str>,
     difference: &mut Difference,
 ) -> Result<(), AlterConfigsError> {
     let name = &change.name;
     if change.operation == ConfigOperation::Delete {
-        // As in Kafka, deleting what is not set is fine, whatever its name.
         difference.delete.push(name.clone());
         return Ok(());
     }
-    let row =
-        topic_definition(name).ok_or_else(|| InvalidTopicConfig::UnknownName(name.clone()))?;
-    let definition = row.definition();
     let given = change.value.as_deref().unwrap_or_default();
     let value = match change.operation {
         ConfigOperation::Set | ConfigOperation::Delete => given.to_owned(),

@@ -20,6 +20,7 @@ use super::placement::moves_to_shards;
 use super::store::{MetadataStore, StoreError};
 use super::topic_config::TopicDefaults;
 use crate::base::ids::BrokerId;
+use crate::config::exit::Exit;
 
 pub use requests::{
     AlterConfigs, AlterConfigsError, ConfigChange, ConfigOperation, ConfigResource,
@@ -77,6 +78,17 @@ pub enum OpenError {
         /// Partitions in it.
         partition_count: usize,
     },
+}
+
+impl OpenError {
+    /// How the process ends with it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            OpenError::Store(error) => error.exit(),
+            OpenError::MissingDirectory { .. } => Exit::Directory,
+        }
+    }
 }
 
 /// Decides about metadata and keeps it.

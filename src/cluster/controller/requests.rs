@@ -199,6 +199,9 @@ pub enum AlterConfigsError {
     /// UNKNOWN_TOPIC_OR_PARTITION.
     #[error("The topic '{0}' does not exist.")]
     UnknownTopic(String),
+    /// INVALID_TOPIC_EXCEPTION.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidTopicName),
     /// INVALID_CONFIG.
     #[error(transparent)]
     InvalidConfig(#[from] InvalidTopicConfig),

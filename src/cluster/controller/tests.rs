@@ -92,11 +92,12 @@ fn wrong_numbers_get_kafkas_errors() {
     }
     let error = create(&mut controller, with(i32::MAX, 1)).unwrap_err();
     assert_eq!(error, CreateTopicError::TooManyPartitions);
+    let error = create(&mut controller, with(0, 2)).unwrap_err();
+    assert_eq!(error, CreateTopicError::InvalidPartitionCount, "Kafka looks at it first");
+    let half = |name: &str| NewTopic { partition_count: 5_001, ..topic(name) };
+    let answers = controller.create_topics(&[half("a"), half("b")], false);
+    assert_eq!(answers, vec![Err(CreateTopicError::TooManyPartitions); 2]);
     assert!(!controller.commit().unwrap(), "nothing was decided");
-    let half = |name: &str| NewTopic { partition_count: 60_000, ..topic(name) };
-    let answers = controller.create_topics(&[half("a"), half("b")], true);
-    assert!(answers[0].is_ok());
-    assert_eq!(answers[1], Err(CreateTopicError::TooManyPartitions), "the request is bounded");
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn all_four_operations_change_a_topics_configs() {
     alter(&mut controller, on(), &[change("cleanup.policy", Subtract, "delete")]).unwrap();
     assert_eq!(own(&controller, "cleanup.policy").as_deref(), Some("compact"));
     let gone = ConfigChange { value: None, ..change("retention.ms", Delete, "") };
-    alter(&mut controller, on(), &[gone.clone()]).unwrap();
+    alter(&mut controller, on(), std::slice::from_ref(&gone)).unwrap();
     assert_eq!(own(&controller, "retention.ms"), None);
     assert!(controller.commit().unwrap());
     alter(&mut controller, on(), &[gone]).unwrap();
@@ -260,9 +261,13 @@ fn a_bad_change_leaves_all_of_the_resource_alone() {
         assert!(alter(&mut controller, on(), &[good.clone(), bad.clone()]).is_err(), "{bad:?}");
     }
     assert!(controller.image().topic("a").unwrap().configs().is_empty());
-    let unknown = ConfigResource::Topic("z".into());
-    let error = alter(&mut controller, unknown, &[good.clone()]).unwrap_err();
-    assert_eq!(error, AlterConfigsError::UnknownTopic("z".into()));
+    let mut error_of = |name: &str| {
+        let on = ConfigResource::Topic(name.into());
+        alter(&mut controller, on, std::slice::from_ref(&good)).unwrap_err()
+    };
+    assert_eq!(error_of("z"), AlterConfigsError::UnknownTopic("z".into()));
+    assert!(matches!(error_of("z z"), AlterConfigsError::InvalidName(_)));
+    assert!(matches!(error_of(""), AlterConfigsError::InvalidRequest(_)));
     let entry = AlterConfigs { resource: on(), changes: vec![good] };
     let answers = controller.alter_configs(&[entry.clone(), entry], false);
     assert!(answers.iter().all(Result::is_err));
@@ -282,6 +287,10 @@ fn broker_configs_that_stand_behind_topics_change_at_run_time_and_others_do_not(
         assert!(alter(&mut controller, all.clone(), &set(name)).is_err(), "{name}");
     }
     assert!(alter(&mut controller, ConfigResource::Broker(2), &set("log.retention.ms")).is_err());
+    let bad = [change("log.retention.ms", ConfigOperation::Set, "x")];
+    let error = alter(&mut controller, all, &bad).unwrap_err();
+    let text = "Invalid value x for configuration log.retention.ms: Not a number of type LONG";
+    assert_eq!(error, AlterConfigsError::InvalidRequest(text.into()));
 }
 
 #[test]
@@ -387,4 +396,25 @@ fn after_a_failed_write_nobody_gets_an_answer() {
         assert!(matches!(served, Err(StoreError::Database { .. })));
         assert_eq!(answer, Err(ControllerUnavailable));
     });
+}
+
+#[test]
+fn a_start_on_disk_finds_what_the_last_one_left() {
+    use super::super::directory::DataDirectories;
+    use super::super::identity::system_random;
+    use super::super::store::RedbStore;
+    let root = tempfile::tempdir().unwrap();
+    let paths = [root.path().join("a"), root.path().join("b")];
+    for restart in 0..3 {
+        let directories = DataDirectories::open(&paths, BrokerId(1), &mut system_random()).unwrap();
+        let store = RedbStore::open(directories.metadata_path()).unwrap();
+        let options = controller().options;
+        let facts = StartFacts { shard_count: 2, directories: directories.ids() };
+        let mut controller =
+            Controller::open(Box::new(store), options, system_random(), facts).unwrap();
+        assert_eq!(controller.image().start_count(), restart + 1);
+        assert_eq!(controller.image().topic_count(), usize::try_from(restart).unwrap());
+        create(&mut controller, topic(&format!("t{restart}"))).unwrap();
+        assert!(controller.commit().unwrap());
+    }
 }

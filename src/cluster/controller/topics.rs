@@ -16,9 +16,8 @@ use crate::base::ids::TopicId;
 use crate::base::limits::PARTITIONS_PER_TOPIC_MAX;
 use crate::config::topic_definitions::topic_definition;
 
-/// Partitions that one request may create, over all its topics: an image that one request can blow
-/// up to any size would be no bound.
-const PARTITIONS_PER_REQUEST_MAX: i32 = PARTITIONS_PER_TOPIC_MAX;
+/// Partitions that one request may create, over all its topics: Kafka's own bound.
+const PARTITIONS_PER_REQUEST_MAX: i64 = 10_000;
 
 impl Controller {
     /// Creates topics, or says whether it would. Answers are in the order of the request; one
@@ -32,21 +31,34 @@ impl Controller {
             return self.dry_run(|controller| controller.create_topics(topics, false));
         }
         let twice = repeated(topics.iter().map(|topic| topic.name.as_str()));
-        let mut budget = PARTITIONS_PER_REQUEST_MAX;
+        let wanted = topics.iter().map(|topic| self.wanted_count(topic)).sum::<i64>();
         let mut placement = Placement::of_image(&self.image, None);
         let create = |topic: &NewTopic| {
+            if wanted > PARTITIONS_PER_REQUEST_MAX {
+                return Err(CreateTopicError::TooManyPartitions);
+            }
             if twice.contains(&topic.name.as_str()) {
                 return Err(CreateTopicError::DuplicateInRequest);
             }
-            self.create_topic(topic, &mut budget, &mut placement)
+            self.create_topic(topic, &mut placement)
         };
         topics.iter().map(create).collect()
+    }
+
+    /// How many partitions the topic would have, if nothing else is wrong with it.
+    fn wanted_count(&self, topic: &NewTopic) -> i64 {
+        if !topic.assignments.is_empty() {
+            return i64::try_from(topic.assignments.len()).unwrap_or(i64::MAX / 2);
+        }
+        match topic.partition_count {
+            -1 => self.options.default_partition_count.into(),
+            count => i64::from(count.max(0)),
+        }
     }
 
     fn create_topic(
         &mut self,
         topic: &NewTopic,
-        budget: &mut i32,
         placement: &mut Placement,
     ) -> Result<CreatedTopic, CreateTopicError> {
         if topic.name == CLUSTER_METADATA_TOPIC {
@@ -59,10 +71,6 @@ impl Controller {
         }
         let configs = self.check_new_configs(&topic.configs)?;
         let partition_count = self.check_numbers(topic)?;
-        if partition_count > *budget {
-            return Err(CreateTopicError::TooManyPartitions);
-        }
-        *budget -= partition_count;
         let count = usize::try_from(partition_count).unwrap_or(0);
         let partitions = placement.place_topic(count, self.image.start_count());
         let id = TopicId(self.new_identity());
@@ -106,25 +114,24 @@ impl Controller {
     }
 
     fn check_plain_numbers(&self, topic: &NewTopic) -> Result<i32, CreateTopicError> {
-        match topic.replication_factor {
-            -1 | 1 => {}
-            i16::MIN..=0 => {
-                let text = "Replication factor must be larger than 0, or -1 to use the default \
-                            value.";
-                return Err(CreateTopicError::InvalidReplicationFactor(text.to_owned()));
-            }
-            more => {
-                return Err(CreateTopicError::InvalidReplicationFactor(format!(
-                    "Unable to replicate the partition {more} time(s): The target replication \
-                     factor of {more} cannot be reached because only 1 broker(s) are registered."
-                )));
-            }
+        // The order is Kafka's: both numbers for themselves, then whether there are brokers enough.
+        if topic.replication_factor < -1 || topic.replication_factor == 0 {
+            let text = "Replication factor must be larger than 0, or -1 to use the default value.";
+            return Err(CreateTopicError::InvalidReplicationFactor(text.to_owned()));
         }
-        match topic.partition_count {
-            -1 => Ok(self.options.default_partition_count),
-            i32::MIN..=0 => Err(CreateTopicError::InvalidPartitionCount),
-            count => Ok(count),
+        let count = match topic.partition_count {
+            -1 => self.options.default_partition_count,
+            i32::MIN..=0 => return Err(CreateTopicError::InvalidPartitionCount),
+            count => count,
+        };
+        if topic.replication_factor > 1 {
+            let factor = topic.replication_factor;
+            return Err(CreateTopicError::InvalidReplicationFactor(format!(
+                "Unable to replicate the partition {factor} time(s): The target replication factor \
+                 of {factor} cannot be reached because only 1 broker(s) are registered."
+            )));
         }
+        Ok(count)
     }
 
     fn check_assignments(&self, topic: &NewTopic) -> Result<i32, CreateTopicError> {
@@ -236,7 +243,7 @@ impl Controller {
     fn grow_topic(
         &mut self,
         wanted: &MorePartitions,
-        budget: &mut i32,
+        budget: &mut i64,
     ) -> Result<(), CreatePartitionsError> {
         let topic = self.image.topic(&wanted.name).ok_or(CreatePartitionsError::UnknownTopic)?;
         let id = topic.id();
@@ -254,10 +261,10 @@ impl Controller {
         }
         // Both are positive here, so this cannot overflow.
         let added_count = wanted.partition_count - now;
-        if added_count > *budget || wanted.partition_count > PARTITIONS_PER_TOPIC_MAX {
+        if i64::from(added_count) > *budget || wanted.partition_count > PARTITIONS_PER_TOPIC_MAX {
             return Err(CreatePartitionsError::TooManyPartitions);
         }
-        *budget -= added_count;
+        *budget -= i64::from(added_count);
         let added = usize::try_from(added_count).unwrap_or(0);
         if let Some(assignments) = &wanted.assignments {
             if assignments.len() != added {

@@ -8,6 +8,7 @@ use thalweg::config::settings::Settings;
 use thalweg::config::cli::{Cli, Command, ConfigCommand, StartFlags};
 use thalweg::config::exit::Exit;
 use thalweg::config::settings::{LogFormat, LogSettings};
+use thalweg::config::source::process_environment;
 use thalweg::server::broker;
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn load(flags: &StartFlags) -> Result<Settings, Exit> {
-    Settings::load(flags, std::env::vars()).map_err(|problem| {
+    Settings::load(flags, process_environment()).map_err(|problem| {
         eprintln!("thalweg: {problem}");
         Exit::Usage
     })

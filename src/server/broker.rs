@@ -87,9 +87,8 @@ impl BrokerError {
     pub fn exit(&self) -> Exit {
         match self {
             BrokerError::Preflight(problem) => problem.exit(),
-            BrokerError::Directory(problem) if problem.is_locked() => Exit::Locked,
-            BrokerError::Directory(_)
-            | BrokerError::Metadata(_)
+            BrokerError::Directory(problem) => problem.exit(),
+            BrokerError::Metadata(_)
             | BrokerError::Controller(_)
             | BrokerError::Recovery(_) => Exit::Directory,
             BrokerError::Bind { .. } => Exit::Bind,

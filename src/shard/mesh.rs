@@ -14,7 +14,7 @@ use super::runtime::Shard;
 use crate::base::ids::ShardId;
 use crate::base::signal::{OneReceiver, OneSender, oneshot};
 use crate::io::foreign::Foreign;
-use crate::io::reactor::Doorbell;
+use crate::io::reactor::{Doorbell, Reactor};
 
 /// What one core asks of another: runs there, on the shard's thread.
 pub type Message = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -58,13 +58,15 @@ pub struct Mesh {
     /// Receivers that were sent something in this turn.
     unrung: RefCell<Vec<bool>>,
     any_unrung: Cell<bool>,
+    /// Whose driver takes the turns: it may sleep while a task of this core sends.
+    reactor: Rc<Reactor>,
 }
 
 impl Mesh {
     /// This core's end; publishes its doorbell to the others.
     #[must_use]
-    pub fn join(plan: Arc<MeshPlan>, me: ShardId, doorbell: Doorbell) -> Mesh {
-        let fresh = plan.doorbells[usize::from(me.0)].set(doorbell).is_ok();
+    pub fn join(plan: Arc<MeshPlan>, me: ShardId, reactor: Rc<Reactor>) -> Mesh {
+        let fresh = plan.doorbells[usize::from(me.0)].set(reactor.doorbell()).is_ok();
         assert!(fresh, "a shard joins the mesh once");
         let count = plan.shard_count;
         Mesh {
@@ -73,6 +75,7 @@ impl Mesh {
             kept: RefCell::new((0..count).map(|_| VecDeque::new()).collect()),
             unrung: RefCell::new(vec![false; count]),
             any_unrung: Cell::new(false),
+            reactor,
         }
     }
 
@@ -93,6 +96,7 @@ impl Mesh {
         }
         self.unrung.borrow_mut()[usize::from(to.0)] = true;
         self.any_unrung.set(true);
+        self.reactor.wake_driver();
     }
 
     /// One turn: runs what arrived, passes on what was kept back, rings whom it concerns. Returns

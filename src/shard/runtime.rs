@@ -126,7 +126,7 @@ where
     F: Future<Output = io::Result<()>> + 'static,
 {
     let reactor = Reactor::install(ReactorConfig { ring_entries: 1024 })?;
-    let mesh = Mesh::join(config.mesh, config.shard, reactor.doorbell());
+    let mesh = Mesh::join(config.mesh, config.shard, reactor.clone());
     let shard = Rc::new(Shard {
         id: config.shard,
         mesh,

@@ -112,6 +112,7 @@ fn resource_of(core: &Core, asked: &AlterConfigsResource) -> Result<ConfigResour
 
 fn code_of(problem: &AlterConfigsError) -> ErrorCode {
     match problem {
+        AlterConfigsError::InvalidName(_) => ErrorCode::InvalidTopicException,
         AlterConfigsError::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
         AlterConfigsError::InvalidConfig(_) | AlterConfigsError::NotAList { .. } => {
             ErrorCode::InvalidConfig

@@ -138,7 +138,7 @@ impl Journal {
             sealed: VecDeque::new(),
             filling: None,
             next_group: parts.next_group,
-            buffer_bytes: GROUP_BUFFER_BYTES_MIN,
+            buffer_bytes: 0,
             staged_bytes: 0,
             durable_through: parts.next_group - 1,
             dirty: Vec::new(),
@@ -318,7 +318,7 @@ impl Journal {
         state.in_flight = true;
         // Half of what the last group took and half of the memory before: follows the load.
         let wanted = next.total_bytes().saturating_mul(2).max(state.buffer_bytes / 2);
-        state.buffer_bytes = wanted.clamp(GROUP_BUFFER_BYTES_MIN, self.group_bytes_max);
+        state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
         Some(next)
     }
 
@@ -421,7 +421,8 @@ impl JournalState {
             self.buffer_bytes = (self.buffer_bytes * 2).min(group_bytes_max);
         }
         if self.filling.is_none() {
-            let capacity = self.buffer_bytes.max(group_bytes(batch_bytes, 1));
+            let usual = self.buffer_bytes.max(GROUP_BUFFER_BYTES_MIN).min(group_bytes_max);
+            let capacity = usual.max(group_bytes(batch_bytes, 1));
             let open = OpenGroup::new(self.next_group, capacity);
             self.next_group += 1;
             self.staged_bytes += open.capacity();

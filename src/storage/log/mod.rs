@@ -198,10 +198,6 @@ impl Log {
         if self.config.flush_messages <= 1 { self.durable_end } else { self.written_end }
     }
 
-    pub(super) fn slot(&self) -> u32 {
-        self.slot
-    }
-
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted
     }

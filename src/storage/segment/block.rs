@@ -3,15 +3,19 @@
 use zerocopy::little_endian::{I32, I64, U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::base::crc::crc32c;
+use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use crate::base::limits::BLOCK_ALIGN;
+use crate::record::stored_batches;
 
 const BLOCK_MAGIC: [u8; 4] = *b"TWSB";
 const SEGMENT_VERSION: u16 = 1;
 
 /// Bytes of a block's header; its batches follow at once.
 pub(in crate::storage) const BLOCK_HEADER_BYTES: usize = 80;
+
+/// Bytes of a batch before those that its CRC covers.
+const FRONT_BYTES: usize = 21;
 
 /// First bytes of a block.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -26,7 +30,8 @@ pub(in crate::storage) struct BlockHeader {
     base_offset: I64,
     last_offset: I64,
     max_timestamp: I64,
-    reserved: [u8; 20],
+    fronts_crc: U32,
+    reserved: [u8; 16],
     crc: U32,
 }
 
@@ -38,6 +43,7 @@ impl BlockHeader {
         payload_bytes: usize,
         (base, last): (Offset, Offset),
         max_timestamp: i64,
+        fronts_crc: u32,
     ) -> BlockHeader {
         let mut header = BlockHeader {
             magic: BLOCK_MAGIC,
@@ -49,7 +55,8 @@ impl BlockHeader {
             base_offset: base.0.into(),
             last_offset: last.0.into(),
             max_timestamp: max_timestamp.into(),
-            reserved: [0; 20],
+            fronts_crc: fronts_crc.into(),
+            reserved: [0; 16],
             crc: 0.into(),
         };
         header.crc = header.checksum().into();
@@ -93,10 +100,27 @@ impl BlockHeader {
         self.max_timestamp.get()
     }
 
+    /// [`fronts_crc`] of the batches as they were written.
+    pub(in crate::storage) fn fronts_crc(&self) -> u32 {
+        self.fronts_crc.get()
+    }
+
     /// Bytes of the whole block in the file.
     pub(in crate::storage) fn block_bytes(&self) -> u64 {
         block_bytes(self.payload_bytes()) as u64
     }
+}
+
+/// Continues `crc` over what each batch's own CRC leaves out (base offset, length, leader epoch,
+/// magic and the CRC itself), so that both together cover every byte. `None` if these are not whole
+/// batches.
+pub(in crate::storage) fn fronts_crc(crc: u32, batches: &[u8]) -> Option<u32> {
+    let mut crc = crc;
+    for batch in stored_batches(batches) {
+        let front = batch.ok()?.bytes().get(..FRONT_BYTES)?;
+        crc = crc32c_append(crc, front);
+    }
+    Some(crc)
 }
 
 /// Bytes in the file of a block with that much payload.

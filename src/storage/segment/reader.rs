@@ -8,7 +8,7 @@ use crate::base::ids::Offset;
 use crate::record::{StoredBatch, find_max_timestamp, find_timestamp_from, stored_batches};
 
 use super::super::error::StorageError;
-use super::block::{BLOCK_HEADER_BYTES, BlockHeader};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc};
 use super::files::{OpenSegment, SegmentFiles};
 use super::index::{IndexEntry, IndexView};
 use super::{Segment, SegmentKey};
@@ -252,7 +252,12 @@ impl SegmentReader {
         {
             return Err(self.corrupt(offset, "a block is not the one that its index means"));
         }
-        Ok(bytes.slice(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + header.payload_bytes()))
+        let end = BLOCK_HEADER_BYTES + header.payload_bytes();
+        let batches = bytes.get(BLOCK_HEADER_BYTES..end).unwrap_or_default();
+        if fronts_crc(0, batches) != Some(header.fronts_crc()) {
+            return Err(self.corrupt(offset, "the front of a batch does not check"));
+        }
+        Ok(bytes.slice(BLOCK_HEADER_BYTES..end))
     }
 
     fn corrupt(&self, offset: Offset, reason: &'static str) -> StorageError {

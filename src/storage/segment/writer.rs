@@ -14,7 +14,7 @@ use super::super::error::StorageError;
 use super::super::journal::Group;
 use super::super::log::{Log, SegmentSnapshot, WriteStep};
 use super::SegmentKey;
-use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_bytes};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_bytes, fronts_crc};
 use super::files::SegmentFiles;
 use super::index::IndexEntry;
 
@@ -72,11 +72,15 @@ impl ExtentPlan {
         let mut pos = 0;
         for block in &self.blocks {
             let end = pos + block_bytes(block.payload_bytes);
+            let fronts = block.slices.iter().fold(0, |crc, slice| {
+                fronts_crc(crc, slice).expect("a log's memory holds whole batches")
+            });
             let header = BlockHeader::new(
                 self.key.topic_partition,
                 block.payload_bytes,
                 (block.base_offset, block.last_offset),
                 block.max_timestamp,
+                fronts,
             );
             buf[pos..pos + BLOCK_HEADER_BYTES].copy_from_slice(header.as_bytes());
             pos += BLOCK_HEADER_BYTES;

@@ -269,6 +269,11 @@ impl Store {
         self.journal.request_sync();
     }
 
+    #[cfg(test)]
+    pub(super) fn files(&self) -> &SegmentFiles {
+        &self.files
+    }
+
     /// Memory that the read cache holds, in bytes.
     #[must_use]
     pub fn cached_bytes(&self) -> usize {

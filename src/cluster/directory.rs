@@ -174,6 +174,12 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// Whether another process has the directory, so that waiting may help.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self, DirectoryError::Locked { .. })
+    }
+
     /// How the process ends with it.
     #[must_use]
     pub fn exit(&self) -> Exit {

@@ -10,7 +10,7 @@ use super::ConfigError;
 use super::cli::StartFlags;
 use super::definition::{InvalidValue, Kind, list_items};
 use super::nearest::nearest_name;
-use super::settings_table::{SettingDefinition, setting, settings};
+use super::settings_table::{SettingDefinition, settings};
 use super::source::{RawSetting, Source, from_environment, from_file};
 use super::values::{host_for_clients, parse_cpu_list, parse_listen};
 use crate::base::ids::BrokerId;
@@ -355,12 +355,6 @@ impl Merged {
         }
         Ok(dirs)
     }
-}
-
-/// The definition behind a setting's name, for those who show settings.
-#[must_use]
-pub fn setting_definition(name: &str) -> Option<&'static SettingDefinition> {
-    setting(name)
 }
 
 #[cfg(test)]

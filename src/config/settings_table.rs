@@ -158,7 +158,7 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
         "journal.file.count",
         Kind::Int,
         "4",
-        Valid::Between(2, 64),
+        Valid::Between(3, 64),
         "Journal files that a shard keeps in turn; when all are full, producers wait for segments.",
     ),
     bytes(
@@ -292,6 +292,20 @@ mod tests {
             if let Some(default) = setting.definition.default_value() {
                 setting.check(default).expect(default);
             }
+        }
+    }
+
+    #[test]
+    fn the_operations_page_has_every_setting_of_our_own_with_its_default() {
+        let page = include_str!("../../docs/OPERATIONS.md");
+        for setting in OWN_SETTINGS {
+            let definition = setting.definition;
+            let cell = definition.default_value().unwrap_or_default();
+            let row = match cell {
+                "" => format!("| `{}` | |", definition.name()),
+                cell => format!("| `{}` | {cell} |", definition.name()),
+            };
+            assert!(page.contains(&row), "{row}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who decides about metadata. Plain synchronous code: a request and the image in, commands and an
 //! answer out; commands become visible only once the store has them.
 //!
-//! [`service`] is the shell around it: shards ask through a [`ControllerHandle`].
+//! `service` is the shell around it: shards ask through a [`ControllerHandle`].
 
 mod configs;
 mod requests;

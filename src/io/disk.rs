@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::file::{BlockingFile, File};
+use super::ring_disk;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct DirEntry {
 pub enum Disk {
     /// Plain blocking calls: before the shards run (recovery), in tools and in tests.
     Blocking,
+    /// Through this core's reactor; listing and looking for a name still block.
+    Ring,
 }
 
 impl Disk {
@@ -42,26 +45,14 @@ impl Disk {
     pub async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<File> {
         match self {
             Disk::Blocking => BlockingFile::open(path, options).map(File::Blocking),
+            Disk::Ring => ring_disk::open(path, options).await.map(File::Ring),
         }
     }
 
     /// Names in `dir`, sorted; an error if it does not exist.
     pub async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         match self {
-            Disk::Blocking => {
-                let mut entries = Vec::new();
-                for entry in fs::read_dir(dir)? {
-                    let entry = entry?;
-                    let meta = entry.metadata()?;
-                    entries.push(DirEntry {
-                        name: entry.file_name().to_string_lossy().into_owned(),
-                        is_dir: meta.is_dir(),
-                        len: if meta.is_dir() { 0 } else { meta.len() },
-                    });
-                }
-                entries.sort_by(|a, b| a.name.cmp(&b.name));
-                Ok(entries)
-            }
+            Disk::Blocking | Disk::Ring => list_blocking(dir),
         }
     }
 
@@ -69,6 +60,7 @@ impl Disk {
     pub async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::create_dir_all(dir),
+            Disk::Ring => ring_disk::create_dir_all(dir).await,
         }
     }
 
@@ -76,6 +68,7 @@ impl Disk {
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::rename(from, to),
+            Disk::Ring => ring_disk::rename(from, to).await,
         }
     }
 
@@ -83,6 +76,7 @@ impl Disk {
     pub async fn remove_file(&self, path: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::remove_file(path),
+            Disk::Ring => ring_disk::remove_file(path).await,
         }
     }
 
@@ -90,6 +84,7 @@ impl Disk {
     pub async fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::remove_dir_all(dir),
+            Disk::Ring => ring_disk::remove_dir_all(dir).await,
         }
     }
 
@@ -97,13 +92,14 @@ impl Disk {
     pub async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::File::open(dir)?.sync_all(),
+            Disk::Ring => ring_disk::sync_dir(dir).await,
         }
     }
 
     /// Whether `path` exists.
     pub async fn exists(&self, path: &Path) -> io::Result<bool> {
         match self {
-            Disk::Blocking => path.try_exists(),
+            Disk::Blocking | Disk::Ring => path.try_exists(),
         }
     }
 
@@ -120,4 +116,20 @@ impl Disk {
         self.rename(&tmp, path).await?;
         self.sync_dir(path.parent().unwrap_or(Path::new("."))).await
     }
+}
+
+/// Names in `dir`, sorted.
+pub(super) fn list_blocking(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        entries.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir: meta.is_dir(),
+            len: if meta.is_dir() { 0 } else { meta.len() },
+        });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
 }

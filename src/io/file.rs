@@ -10,12 +10,15 @@ use bytes::Bytes;
 
 use super::buf::IoBuf;
 use super::disk::OpenOptions;
+use super::ring_file::RingFile;
 
 /// An open file. Cheap to clone: clones share the descriptor.
 #[derive(Clone)]
 pub enum File {
     /// Plain blocking calls.
     Blocking(BlockingFile),
+    /// Through this core's reactor.
+    Ring(RingFile),
 }
 
 impl File {
@@ -25,6 +28,7 @@ impl File {
     pub async fn write_at(&self, bytes: Bytes, pos: u64, durable: bool) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.write_at(&bytes, pos, durable),
+            File::Ring(file) => file.write_at(bytes, pos, durable).await,
         }
     }
 
@@ -32,6 +36,7 @@ impl File {
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
         match self {
             File::Blocking(file) => file.read_at(pos, len),
+            File::Ring(file) => file.read_at(pos, len).await,
         }
     }
 
@@ -39,6 +44,7 @@ impl File {
     pub async fn datasync(&self) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.file.sync_data(),
+            File::Ring(file) => file.datasync().await,
         }
     }
 
@@ -46,6 +52,7 @@ impl File {
     pub async fn allocate(&self, len: u64) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.allocate(len),
+            File::Ring(file) => file.allocate(len).await,
         }
     }
 
@@ -53,6 +60,7 @@ impl File {
     pub async fn truncate(&self, len: u64) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.file.set_len(len),
+            File::Ring(file) => file.truncate(len).await,
         }
     }
 
@@ -60,6 +68,7 @@ impl File {
     pub fn len(&self) -> io::Result<u64> {
         match self {
             File::Blocking(file) => Ok(file.file.metadata()?.len()),
+            File::Ring(file) => file.len(),
         }
     }
 

@@ -11,3 +11,18 @@
 pub mod buf;
 pub mod disk;
 pub mod file;
+pub mod reactor;
+pub mod sim_tcp;
+pub mod tcp;
+
+mod ring_disk;
+mod ring_file;
+mod ring_tcp;
+mod sockaddr;
+
+#[cfg(test)]
+mod ring_tests;
+
+pub use reactor::probe_io_uring;
+pub use ring_file::RingFile;
+pub use ring_tcp::{RingListener, RingStream};

@@ -46,5 +46,5 @@ pub enum EncodeError {
     /// The codec crate refuses the message, mostly because a field that is set does not exist in
     /// the version asked for.
     #[error(transparent)]
-    Codec(#[from] kafka_wire_core::EncodeError),
+    Codec(#[from] super::codec::CodecError),
 }

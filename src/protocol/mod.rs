@@ -24,11 +24,17 @@
 
 pub mod api_key;
 pub mod api_versions;
+pub mod codec;
 pub mod error_code;
+pub mod fetch;
 pub mod frame;
 pub mod header;
 mod malformed;
+pub mod produce;
 mod reader;
+mod shared;
+#[cfg(test)]
+mod tests;
 mod text;
 mod writer;
 
@@ -37,4 +43,5 @@ pub use error_code::ErrorCode;
 pub use frame::{FRAME_PREFIX_BYTES, FrameError, frame_len};
 pub use header::{ClientHeader, ClientId, HeaderError, RequestHeader, parse_response_header};
 pub use malformed::{EncodeError, Malformed};
+pub use shared::{CurrentLeader, NodeEndpoint};
 pub use text::{TopicRef, WireStr};

@@ -1,7 +1,7 @@
 //! Reading Kafka's primitive encodings in place. Every read is bounded by the bytes that are left,
 //! and no read allocates.
 
-use zerocopy::big_endian::{I16, I32};
+use zerocopy::big_endian::{I16, I32, I64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::Malformed;
@@ -28,6 +28,11 @@ impl<'a> Reader<'a> {
     /// The same place, read with or without compact encodings.
     pub(super) fn with_flexible(self, flexible: bool) -> Reader<'a> {
         Reader { flexible, ..self }
+    }
+
+    /// A place `at` bytes after this one; the end, if that comes first.
+    pub(super) fn skipped_to(self, at: usize) -> Reader<'a> {
+        Reader { rest: self.rest.get(at..).unwrap_or_default(), ..self }
     }
 
     /// Bytes that were read.
@@ -104,6 +109,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, Malformed> {
         self.fixed::<I32>(what).map(|value| value.get())
+    }
+
+    #[inline]
+    pub(super) fn i64(&mut self, what: &'static str) -> Result<i64, Malformed> {
+        self.fixed::<I64>(what).map(|value| value.get())
     }
 
     #[inline]

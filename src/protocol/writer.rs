@@ -108,11 +108,14 @@ impl Writer {
     }
 
     /// Nullable bytes whose content is `slices`, in order: only their length is written here.
-    pub(super) fn gathered_bytes(&mut self, slices: Option<Vec<Bytes>>) {
+    pub(super) fn gathered_bytes<S>(&mut self, slices: Option<S>)
+    where
+        S: IntoIterator<Item = Bytes> + AsRef<[Bytes]>,
+    {
         let Some(slices) = slices else {
             return self.long_len(None);
         };
-        let len = slices.iter().map(Bytes::len).sum();
+        let len = slices.as_ref().iter().map(Bytes::len).sum();
         self.long_len(Some(len));
         self.gathered_bytes += len;
         let at = self.out.len();

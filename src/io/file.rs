@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::buf::IoBuf;
 use super::disk::OpenOptions;
 use super::ring_file::RingFile;
+use super::sim_file::SimFile;
 
 /// An open file. Cheap to clone: clones share the descriptor.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub enum File {
     Blocking(BlockingFile),
     /// Through this core's reactor.
     Ring(RingFile),
+    /// In memory.
+    Sim(SimFile),
 }
 
 impl File {
@@ -29,6 +32,7 @@ impl File {
         match self {
             File::Blocking(file) => file.write_at(&bytes, pos, durable),
             File::Ring(file) => file.write_at(bytes, pos, durable).await,
+            File::Sim(file) => file.write_at(&bytes, pos, durable),
         }
     }
 
@@ -37,6 +41,7 @@ impl File {
         match self {
             File::Blocking(file) => file.read_at(pos, len),
             File::Ring(file) => file.read_at(pos, len).await,
+            File::Sim(file) => file.read_at(pos, len),
         }
     }
 
@@ -45,6 +50,7 @@ impl File {
         match self {
             File::Blocking(file) => file.file.sync_data(),
             File::Ring(file) => file.datasync().await,
+            File::Sim(file) => file.datasync(),
         }
     }
 
@@ -53,6 +59,7 @@ impl File {
         match self {
             File::Blocking(file) => file.allocate(len),
             File::Ring(file) => file.allocate(len).await,
+            File::Sim(file) => file.allocate(len),
         }
     }
 
@@ -61,6 +68,7 @@ impl File {
         match self {
             File::Blocking(file) => file.file.set_len(len),
             File::Ring(file) => file.truncate(len).await,
+            File::Sim(file) => file.truncate(len),
         }
     }
 
@@ -69,6 +77,7 @@ impl File {
         match self {
             File::Blocking(file) => Ok(file.file.metadata()?.len()),
             File::Ring(file) => file.len(),
+            File::Sim(file) => Ok(file.len()),
         }
     }
 

@@ -30,6 +30,7 @@ pub use driver::IdlePolicy;
 pub(super) use op::{Completion, Memory, Message, Op};
 pub use ring::probe_io_uring;
 
+use super::pool;
 use op::Outcome;
 use ring::Ring;
 use slab::{Completed, Key, NOBODY, Slab};
@@ -79,6 +80,9 @@ impl Reactor {
         if CURRENT.with_borrow(runs) {
             let text = "this thread has a reactor already";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        if pool::bytes_max() == 0 {
+            pool::set_bytes_max(pool::REACTOR_POOL_BYTES);
         }
         let doorbell = Doorbell::new()?;
         let ring = Ring::new(config.ring_entries, doorbell.eventfd())?;

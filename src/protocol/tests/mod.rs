@@ -2,6 +2,8 @@
 //! bytes from a network), and against hostile bytes.
 
 mod codec_oracle;
+mod fetch_oracle;
+mod hostile;
 mod model;
 mod produce_oracle;
 mod samples;

@@ -4,7 +4,7 @@
 
 use zstd::zstd_safe::{self, DCtx, zstd_sys::ZSTD_ErrorCode};
 
-use super::{CodecError, first_capacity};
+use super::{CodecError, first_capacity, grow};
 
 const MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 
@@ -86,7 +86,7 @@ fn append_frame(
     let cautious = first_capacity(frame.len(), room_max).max(room_max.min(1 << 20));
     let mut room = claimed.map_or(first_capacity(frame.len(), room_max), |size| size.min(cautious));
     loop {
-        out.resize(filled + room, 0);
+        grow(out, filled + room, limit);
         let free = out.get_mut(filled..).unwrap_or_default();
         match context.decompress(free, frame) {
             Ok(written) => {

@@ -27,6 +27,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start a Thalweg next to this program, run data through it, show the figures, stop it.
     FirstLight(FirstLightArgs),
+    /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
+    NullBroker(NullBrokerArgs),
 }
 
 /// When a producer's request counts as done.
@@ -183,6 +185,23 @@ pub struct FirstLightArgs {
     /// Write the reports as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
+}
+
+/// `thalweg-bench null-broker`.
+#[derive(Args, Clone, Debug)]
+pub struct NullBrokerArgs {
+    /// Where it listens.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub listen: std::net::SocketAddr,
+    /// CPU that it is pinned to.
+    #[arg(long, default_value_t = 0)]
+    pub core: usize,
+    /// Keep the latest batches in memory, so that consumers get something.
+    #[arg(long)]
+    pub keep: bool,
+    /// What it does when idle.
+    #[arg(long, default_value = "spin")]
+    pub idle: Idle,
 }
 
 fn parse_compression(name: &str) -> Result<Compression, String> {

@@ -14,6 +14,7 @@
 //! | [`load`] | one load core: schedule, lanes, consumers |
 //! | [`run`] | a whole run, from topic to report |
 //! | [`report`] | the table, the JSON, the live line, the warnings |
+//! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 
 pub mod args;
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod first_light;
 pub mod load;
 pub mod measure;
+pub mod null_broker;
 pub mod report;
 pub mod run;
 pub mod units;

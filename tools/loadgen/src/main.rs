@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
-use thalweg_bench::{first_light, run};
+use thalweg_bench::{first_light, null_broker, run};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::command(&args),
         Command::FirstLight(args) => first_light::command(&args),
+        Command::NullBroker(args) => null_broker::command(&args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -117,10 +117,19 @@ async fn prepare_async(
             _ => pacer.until(pacer.clock().now_ns() + 50_000_000).await,
         }
     };
-    let offsets = match choice {
-        TopicChoice::Fresh(_) => leaders.iter().map(|it| (it.partition, 0)).collect(),
-        TopicChoice::Existing { name, from_beginning } => {
-            start_offsets(name, &leaders, *from_beginning).await?
+    // A fresh topic has leaders before they all serve it: wait until each names its offsets, so
+    // that the run does not begin with errors that are nobody's fault.
+    let earliest = match choice {
+        TopicChoice::Fresh(_) => true,
+        TopicChoice::Existing { from_beginning, .. } => *from_beginning,
+    };
+    let offsets = loop {
+        match start_offsets(choice.name(), &leaders, earliest).await {
+            Ok(offsets) => break offsets,
+            Err(AdminError::Refused(..)) if pacer.clock().now_ns() < give_up_ns => {
+                pacer.until(pacer.clock().now_ns() + 50_000_000).await;
+            }
+            Err(error) => return Err(error),
         }
     };
     // Not every broker describes configurations; the run does not depend on it.

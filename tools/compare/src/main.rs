@@ -2,10 +2,14 @@
 //! under load to see what it loses. The referee is Apache Kafka: every script here passes against
 //! it first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
 
+mod batch;
+mod differential;
 mod librdkafka;
 mod report;
 mod sample;
+mod wire;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -28,11 +32,40 @@ enum Command {
         #[arg(long)]
         prefix: String,
     },
+    /// One script of requests against two brokers; the answers are compared.
+    Differential {
+        /// The referee.
+        #[arg(long, value_name = "HOST:PORT")]
+        a: String,
+        /// The broker under test.
+        #[arg(long, value_name = "HOST:PORT")]
+        b: String,
+        /// The differences that are accepted (TOML).
+        #[arg(long, value_name = "FILE")]
+        allow: Option<PathBuf>,
+    },
+    /// The same script against one broker; prints what it answers.
+    Ask {
+        #[arg(long, value_name = "HOST:PORT")]
+        broker: String,
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        filter: String,
+    },
 }
 
 fn main() -> ExitCode {
     let passed = match Args::parse().command {
-        Command::Clients { broker, prefix } => librdkafka::run(&broker, &prefix),
+        Command::Clients { broker, prefix } => Ok(librdkafka::run(&broker, &prefix)),
+        Command::Differential { a, b, allow } => differential::compare(&a, &b, allow.as_deref()),
+        Command::Ask { broker, filter } => Ok(differential::ask(&broker, &filter)),
     };
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("thalweg-compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,0 +1,251 @@
+//! An answer as a flat list of fields, with what differs between any two brokers taken out: ids,
+//! addresses, times, texts.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use crate::batch::HEADER_BYTES;
+
+/// Fields of an answer by their path, such as `topics[0].partitions[1].error_code`.
+pub type Fields = BTreeMap<String, String>;
+
+/// Replaces ids by the order in which they were seen.
+#[derive(Default)]
+pub struct Names {
+    topic_ids: Vec<String>,
+    producer_ids: Vec<String>,
+}
+
+impl Names {
+    /// The fields of an answer.
+    pub fn fields(&mut self, answer: &impl Debug) -> Fields {
+        let mut fields = Fields::new();
+        for (path, value) in flatten(&format!("{answer:#?}")) {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            let name = name.split('[').next().unwrap_or_default();
+            if name == "records" && value.starts_with("b\"") {
+                for (field, value) in self.batches(&unescape(&value)) {
+                    fields.insert(format!("{path}.{field}"), value);
+                }
+                continue;
+            }
+            if let Some(value) = self.normalize(name, value) {
+                fields.insert(path, value);
+            }
+        }
+        fields
+    }
+
+    fn normalize(&mut self, name: &str, value: String) -> Option<String> {
+        let number: Option<i64> = value.parse().ok();
+        let set = number.is_some_and(|number| number >= 0);
+        match name {
+            "throttle_time_ms" => None,
+            "host" | "port" | "rack" | "cluster_id" if value != "None" => Some(format!("<{name}>")),
+            "broker_id" | "controller_id" | "leader_id" | "node_id" | "replica_nodes"
+            | "isr_nodes"
+                if set =>
+            {
+                Some("<node>".to_owned())
+            }
+            "leader_epoch" | "current_leader_epoch" | "epoch" if set => Some("<epoch>".to_owned()),
+            "log_append_time_ms" if set => Some("<time>".to_owned()),
+            "error_message" | "documentation" | "batch_index_error_message" if value != "None" => {
+                Some("<text>".to_owned())
+            }
+            "producer_id" if set => Some(known(&mut self.producer_ids, value, "producer")),
+            "topic_id" if value != "00000000-0000-0000-0000-000000000000" => {
+                Some(known(&mut self.topic_ids, value, "topic"))
+            }
+            _ => Some(value),
+        }
+    }
+
+    /// The batches of a fetch, without leader epochs and CRCs (which cover the producer's id).
+    fn batches(&mut self, mut bytes: &[u8]) -> Fields {
+        let mut fields = Fields::new();
+        let mut index = 0;
+        while bytes.len() >= HEADER_BYTES {
+            let int = |at: usize, len: usize| {
+                bytes[at..at + len].iter().fold(0i64, |sum, byte| sum << 8 | i64::from(*byte))
+            };
+            let end = (int(8, 4).max(0) as usize).saturating_add(12).min(bytes.len());
+            if end < HEADER_BYTES {
+                break;
+            }
+            let producer = self.normalize("producer_id", int(43, 8).to_string());
+            let text = format!(
+                "base_offset={} length={} magic={} attributes={:#x} last_offset_delta={} \
+                 base_timestamp={} max_timestamp={} producer={} epoch={} sequence={} count={} \
+                 records={:08x}",
+                int(0, 8),
+                int(8, 4),
+                int(16, 1),
+                int(21, 2),
+                int(23, 4),
+                int(27, 8),
+                int(35, 8),
+                producer.unwrap_or_default(),
+                int(51, 2) as i16,
+                int(53, 4) as i32,
+                int(57, 4),
+                crc32c::crc32c(&bytes[HEADER_BYTES..end]),
+            );
+            fields.insert(format!("batch[{index}]"), text);
+            bytes = &bytes[end..];
+            index += 1;
+        }
+        fields.insert("bytes_behind_batches".to_owned(), bytes.len().to_string());
+        fields
+    }
+}
+
+fn known(ids: &mut Vec<String>, id: String, what: &str) -> String {
+    let place = ids.iter().position(|known| *known == id).unwrap_or_else(|| {
+        ids.push(id);
+        ids.len() - 1
+    });
+    format!("<{what} {place}>")
+}
+
+/// The leaves of a value's pretty `Debug` text, each with its path. Parentheses (`Some(`, newtypes)
+/// add nothing to the path, list elements their number.
+fn flatten(debug: &str) -> Vec<(String, String)> {
+    struct Scope {
+        path: String,
+        list: bool,
+        next: usize,
+    }
+    let mut scopes: Vec<Scope> = Vec::new();
+    let mut leaves = Vec::new();
+    for line in debug.lines() {
+        let line = line.trim().trim_end_matches(',');
+        if matches!(line, "}" | "]" | ")") {
+            scopes.pop();
+            continue;
+        }
+        let opens = line.ends_with(['{', '[', '(']) && !line.starts_with('"');
+        let (name, rest) = match line.split_once(": ") {
+            Some((name, rest)) if !name.contains(['"', ' ', '(']) => (Some(name), rest),
+            _ => (None, line),
+        };
+        let path = match (scopes.last_mut(), name) {
+            (None, _) => String::new(),
+            (Some(scope), Some(name)) if scope.path.is_empty() => name.to_owned(),
+            (Some(scope), Some(name)) => format!("{}.{name}", scope.path),
+            (Some(scope), None) if scope.list => {
+                scope.next += 1;
+                format!("{}[{}]", scope.path, scope.next - 1)
+            }
+            (Some(scope), None) => scope.path.clone(),
+        };
+        if opens {
+            scopes.push(Scope { path, list: rest.ends_with('['), next: 0 });
+        } else if !path.ends_with("unknown_tagged_fields") {
+            leaves.push((path, rest.to_owned()));
+        }
+    }
+    leaves
+}
+
+/// The bytes of a `b"…"` literal as `Bytes` prints it.
+fn unescape(literal: &str) -> Vec<u8> {
+    let inner = literal
+        .strip_prefix("b\"")
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or_default()
+        .as_bytes();
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut at = 0;
+    while at < inner.len() {
+        if inner[at] != b'\\' || at + 1 >= inner.len() {
+            bytes.push(inner[at]);
+            at += 1;
+            continue;
+        }
+        match inner[at + 1] {
+            b'x' => {
+                let digits = inner.get(at + 2..at + 4).unwrap_or_default();
+                let digits = std::str::from_utf8(digits).unwrap_or_default();
+                bytes.push(u8::from_str_radix(digits, 16).unwrap_or_default());
+                at += 4;
+            }
+            other => {
+                bytes.push(match other {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'0' => 0,
+                    other => other,
+                });
+                at += 2;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[derive(Debug)]
+    struct Wrapped(#[expect(dead_code, reason = "printed")] String);
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "printed")]
+    struct Part {
+        error_code: i16,
+        name: Option<Wrapped>,
+        leader_epoch: i32,
+    }
+
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "printed")]
+    struct Answer {
+        throttle_time_ms: i32,
+        parts: Vec<Part>,
+        none: Vec<i32>,
+        some: Vec<i32>,
+        topic_id: &'static str,
+    }
+
+    #[test]
+    fn an_answer_becomes_flat_fields() {
+        let part = |name: Option<&str>| Part {
+            error_code: 3,
+            name: name.map(|name| Wrapped(name.to_owned())),
+            leader_epoch: 7,
+        };
+        let answer = Answer {
+            throttle_time_ms: 5,
+            parts: vec![part(Some("a: b{")), part(None)],
+            none: Vec::new(),
+            some: vec![4],
+            topic_id: "x",
+        };
+        let fields = Names::default().fields(&answer);
+        let text: Vec<_> = fields.iter().map(|(path, value)| format!("{path}={value}")).collect();
+        assert_eq!(
+            text,
+            [
+                "none=[]",
+                "parts[0].error_code=3",
+                "parts[0].leader_epoch=<epoch>",
+                "parts[0].name=\"a: b{\"",
+                "parts[1].error_code=3",
+                "parts[1].leader_epoch=<epoch>",
+                "parts[1].name=None",
+                "some[0]=4",
+                "topic_id=<topic 0>",
+            ]
+        );
+    }
+
+    #[test]
+    fn bytes_survive_their_debug_text() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(unescape(&format!("{:?}", Bytes::from(all.clone()))), all);
+    }
+}

@@ -74,24 +74,22 @@ impl Names {
                 break;
             }
             let producer = self.normalize("producer_id", int(43, 8).to_string());
-            let text = format!(
-                "base_offset={} length={} magic={} attributes={:#x} last_offset_delta={} \
-                 base_timestamp={} max_timestamp={} producer={} epoch={} sequence={} count={} \
-                 records={:08x}",
-                int(0, 8),
-                int(8, 4),
-                int(16, 1),
-                int(21, 2),
-                int(23, 4),
-                int(27, 8),
-                int(35, 8),
-                producer.unwrap_or_default(),
-                int(51, 2) as i16,
-                int(53, 4) as i32,
-                int(57, 4),
-                crc32c::crc32c(&bytes[HEADER_BYTES..end]),
-            );
-            fields.insert(format!("batch[{index}]"), text);
+            for (name, value) in [
+                ("base_offset", int(0, 8).to_string()),
+                ("length", int(8, 4).to_string()),
+                ("magic", int(16, 1).to_string()),
+                ("attributes", format!("{:#x}", int(21, 2))),
+                ("last_offset_delta", (int(23, 4) as i32).to_string()),
+                ("base_timestamp", int(27, 8).to_string()),
+                ("max_timestamp", int(35, 8).to_string()),
+                ("producer_id", producer.unwrap_or_default()),
+                ("producer_epoch", (int(51, 2) as i16).to_string()),
+                ("base_sequence", (int(53, 4) as i32).to_string()),
+                ("count", (int(57, 4) as i32).to_string()),
+                ("records", format!("{:08x}", crc32c::crc32c(&bytes[HEADER_BYTES..end]))),
+            ] {
+                fields.insert(format!("batch[{index}].{name}"), value);
+            }
             bytes = &bytes[end..];
             index += 1;
         }
@@ -108,44 +106,105 @@ fn known(ids: &mut Vec<String>, id: String, what: &str) -> String {
     format!("<{what} {place}>")
 }
 
-/// The leaves of a value's pretty `Debug` text, each with its path. Parentheses (`Some(`, newtypes)
-/// add nothing to the path, list elements their number.
+/// The leaves of a value's pretty `Debug` text, each with its path.
 fn flatten(debug: &str) -> Vec<(String, String)> {
-    struct Scope {
-        path: String,
-        list: bool,
-        next: usize,
-    }
-    let mut scopes: Vec<Scope> = Vec::new();
     let mut leaves = Vec::new();
-    for line in debug.lines() {
-        let line = line.trim().trim_end_matches(',');
-        if matches!(line, "}" | "]" | ")") {
-            scopes.pop();
-            continue;
-        }
-        let opens = line.ends_with(['{', '[', '(']) && !line.starts_with('"');
-        let (name, rest) = match line.split_once(": ") {
-            Some((name, rest)) if !name.contains(['"', ' ', '(']) => (Some(name), rest),
-            _ => (None, line),
-        };
-        let path = match (scopes.last_mut(), name) {
-            (None, _) => String::new(),
-            (Some(scope), Some(name)) if scope.path.is_empty() => name.to_owned(),
-            (Some(scope), Some(name)) => format!("{}.{name}", scope.path),
-            (Some(scope), None) if scope.list => {
-                scope.next += 1;
-                format!("{}[{}]", scope.path, scope.next - 1)
+    Tree::read(&mut debug.lines()).leaves(String::new(), &mut leaves);
+    leaves
+}
+
+/// A value as its pretty `Debug` text shows it. Parentheses (`Some(`, newtypes) add nothing.
+#[derive(Clone)]
+enum Tree {
+    Leaf(String),
+    Fields(Vec<(String, Tree)>),
+    List(Vec<Tree>),
+}
+
+impl Tree {
+    fn read<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Tree {
+        let line = lines.next().unwrap_or_default();
+        Tree::read_value(line.trim().trim_end_matches(','), lines)
+    }
+
+    fn read_value<'a>(text: &str, lines: &mut impl Iterator<Item = &'a str>) -> Tree {
+        let opened = if text.starts_with('"') { None } else { text.chars().last() };
+        match opened {
+            Some('(') => {
+                let inner = Tree::read(lines);
+                lines.next();
+                inner
             }
-            (Some(scope), None) => scope.path.clone(),
-        };
-        if opens {
-            scopes.push(Scope { path, list: rest.ends_with('['), next: 0 });
-        } else if !path.ends_with("unknown_tagged_fields") {
-            leaves.push((path, rest.to_owned()));
+            Some('[') => {
+                let mut elements = Vec::new();
+                while let Some(line) = lines.next().map(|line| line.trim().trim_end_matches(','))
+                    && line != "]"
+                {
+                    elements.push(Tree::read_value(line, lines));
+                }
+                // Answers name what they are about: their order says nothing.
+                elements.sort_by_cached_key(Tree::identity);
+                Tree::List(elements)
+            }
+            Some('{') => {
+                let mut fields = Vec::new();
+                while let Some(line) = lines.next().map(|line| line.trim().trim_end_matches(','))
+                    && line != "}"
+                {
+                    let (name, value) = line.split_once(": ").unwrap_or((line, ""));
+                    fields.push((name.to_owned(), Tree::read_value(value, lines)));
+                }
+                Tree::Fields(fields)
+            }
+            _ => Tree::Leaf(text.to_owned()),
         }
     }
-    leaves
+
+    /// What tells an element of a list from its neighbours, whatever else it says.
+    fn identity(&self) -> Vec<(bool, i64, String)> {
+        let Tree::Fields(fields) = self else { return Vec::new() };
+        const NAMES: [&str; 8] = [
+            "name",
+            "topic",
+            "topic_name",
+            "partition_index",
+            "partition",
+            "index",
+            "resource_name",
+            "api_key",
+        ];
+        let named = |name: &&str| fields.iter().find(|(field, _)| field == name);
+        NAMES
+            .iter()
+            .filter_map(named)
+            .filter_map(|(_, value)| match value {
+                Tree::Leaf(text) => {
+                    Some((text.starts_with('"'), text.parse().unwrap_or(0), text.clone()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn leaves(&self, path: String, found: &mut Vec<(String, String)>) {
+        match self {
+            Tree::Leaf(text) if !path.ends_with("unknown_tagged_fields") => {
+                found.push((path, text.clone()));
+            }
+            Tree::Leaf(_) => {}
+            Tree::Fields(fields) => {
+                for (name, value) in fields {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    value.leaves(format!("{path}{dot}{name}"), found);
+                }
+            }
+            Tree::List(elements) => {
+                for (index, element) in elements.iter().enumerate() {
+                    element.leaves(format!("{path}[{index}]"), found);
+                }
+            }
+        }
+    }
 }
 
 /// The bytes of a `b"…"` literal as `Bytes` prints it.

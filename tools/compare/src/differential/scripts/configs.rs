@@ -36,18 +36,18 @@ fn describe(script: &mut Script) {
     let some = ["retention.ms", "max.message.bytes", "no.such.config", "compression.type"];
     for version in 1..=4 {
         let asked = request(resource(TOPIC, &topic, None));
-        script.ask_configs(&format!("describe configs v{version}"), version, &asked);
+        script.ask(&format!("describe configs v{version}"), version, &asked);
         let asked = asked.with_include_synonyms(true);
-        script.ask_configs(&format!("describe configs v{version}, synonyms"), version, &asked);
+        script.ask(&format!("describe configs v{version}, synonyms"), version, &asked);
         let asked = request(resource(TOPIC, &topic, Some(&some)));
-        script.ask_configs(&format!("describe configs v{version}, some"), version, &asked);
+        script.ask(&format!("describe configs v{version}, some"), version, &asked);
         let asked = request(resource(TOPIC, &topic, Some(&[])));
-        script.ask_configs(&format!("describe configs v{version}, none"), version, &asked);
+        script.ask(&format!("describe configs v{version}, none"), version, &asked);
         if version >= 3 {
             let asked =
                 request(resource(TOPIC, &topic, Some(&some))).with_include_documentation(true);
             let case = format!("describe configs v{version}, documentation");
-            script.ask_configs(&case, version, &asked);
+            script.ask(&case, version, &asked);
         }
     }
     let node = script.node().to_string();
@@ -65,9 +65,9 @@ fn describe(script: &mut Script) {
         "log.message.timestamp.type",
     ];
     let asked = request(resource(BROKER, &node, Some(&keys))).with_include_synonyms(true);
-    script.ask_configs("describe configs v4, broker", 4, &asked);
+    script.ask("describe configs v4, broker", 4, &asked);
     let asked = request(resource(BROKER, "", Some(&keys))).with_include_synonyms(true);
-    script.ask_configs("describe configs v4, all brokers", 4, &asked);
+    script.ask("describe configs v4, all brokers", 4, &asked);
 }
 
 fn describe_refusals(script: &mut Script) {
@@ -84,13 +84,13 @@ fn describe_refusals(script: &mut Script) {
     ] {
         for version in [1, 4] {
             let asked = request(resource(kind, name, None));
-            script.ask_configs(&format!("describe configs v{version}, {what}"), version, &asked);
+            script.ask(&format!("describe configs v{version}, {what}"), version, &asked);
         }
     }
     let topic = script.topic("configs").0.to_string();
     let one = resource(TOPIC, &topic, Some(&["retention.ms"]));
     let twice = DescribeConfigsRequest::default().with_resources(vec![one.clone(), one]);
-    script.ask_configs("describe configs v4, a topic twice", 4, &twice);
+    script.ask("describe configs v4, a topic twice", 4, &twice);
 }
 
 const SET: i8 = 0;
@@ -126,20 +126,20 @@ fn alter(script: &mut Script) {
             ("delete what is not set", op("segment.ms", DELETE, None)),
             ("reset", op("cleanup.policy", DELETE, None)),
         ] {
-            let request = altered(TOPIC, &topic, vec![operation]);
+            let altered = altered(TOPIC, &topic, vec![operation]);
             let case = format!("alter configs v{version}, {what}");
-            script.ask(&case, version, &request);
+            script.ask(&case, version, &altered);
             std::thread::sleep(std::time::Duration::from_millis(100));
             let keys = ["max.message.bytes", "cleanup.policy"];
-            let asked = super::configs::request(resource(TOPIC, &topic, Some(&keys)));
-            script.ask_configs(&format!("{case}, then"), 4, &asked);
+            let asked = request(resource(TOPIC, &topic, Some(&keys)));
+            script.ask(&format!("{case}, then"), 4, &asked);
         }
     }
-    let request = altered(TOPIC, &topic, vec![op("segment.ms", SET, Some("1000000"))])
+    let only = altered(TOPIC, &topic, vec![op("segment.ms", SET, Some("1000000"))])
         .with_validate_only(true);
-    script.ask("alter configs v1, validate only", 1, &request);
-    let asked = super::configs::request(resource(TOPIC, &topic, Some(&["segment.ms"])));
-    script.ask_configs("alter configs v1, validate only, then", 4, &asked);
+    script.ask("alter configs v1, validate only", 1, &only);
+    let asked = request(resource(TOPIC, &topic, Some(&["segment.ms"])));
+    script.ask("alter configs v1, validate only, then", 4, &asked);
 }
 
 fn alter_refusals(script: &mut Script) {

@@ -166,9 +166,11 @@ fn headers(script: &mut Script) {
         ("leader epoch 9", with(|batch| batch.leader_epoch = 9)),
     ];
     for (what, records) in cases {
-        for version in [3, 9] {
+        // Kafka 4.3 never answers null records: once is enough to wait for that.
+        let versions: &[i16] = if records.is_none() { &[9] } else { &[3, 9] };
+        for version in versions {
             let case = format!("produce v{version}, {what}");
-            script.produce(&case, version, &known, 0, records.clone());
+            script.produce(&case, *version, &known, 0, records.clone());
         }
     }
     let zstd = with(|batch| batch.attributes = 4);

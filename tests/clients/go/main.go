@@ -83,7 +83,10 @@ func roundTrip(
 	ctx context.Context, broker string, admin *kadm.Client, topic string,
 	codec kgo.CompressionCodec, acks kgo.Acks,
 ) error {
-	if _, err := admin.CreateTopic(ctx, 1, 1, nil, topic); err != nil {
+	// The sample is years old: without this it would be deleted at the next check.
+	forever := "-1"
+	kept := map[string]*string{"retention.ms": &forever}
+	if _, err := admin.CreateTopic(ctx, 1, 1, kept, topic); err != nil {
 		return err
 	}
 	settings := []kgo.Opt{

@@ -27,7 +27,9 @@ final class RoundTrip {
     }
 
     void run(String topic, String codec, String acks) throws Exception {
-        admin.createTopics(List.of(new NewTopic(topic, 1, (short) 1))).all().get();
+        // The sample is years old: without this it would be deleted at the next check.
+        NewTopic kept = new NewTopic(topic, 1, (short) 1).configs(Map.of("retention.ms", "-1"));
+        admin.createTopics(List.of(kept)).all().get();
         produce(topic, codec, acks);
         List<ConsumerRecord<byte[], byte[]>> read = read(topic, Sample.COUNT);
         Driver.require(read.size() == Sample.COUNT, "read " + read.size() + " records");

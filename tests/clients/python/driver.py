@@ -114,7 +114,9 @@ class Driver:
         self.admin = KafkaAdminClient(bootstrap_servers=broker)
 
     def round_trip(self, topic, codec, acks):
-        self.admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
+        # The sample is years old: without this it would be deleted at the next check.
+        kept = {"num_partitions": 1, "configs": {"retention.ms": "-1"}}
+        self.admin.create_topics({topic: kept})
         settings = {} if acks == "all" else {"acks": ACKS[acks], "enable_idempotence": False}
         compression = None if codec == "none" else codec
         producer = KafkaProducer(

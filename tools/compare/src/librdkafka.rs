@@ -186,9 +186,12 @@ fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(WAIT)).request_timeout(Some(WAIT))
 }
 
+/// What an admin call answers for one resource.
+type Answer<T> = Result<T, (String, RDKafkaErrorCode)>;
+
 /// The one answer of an admin call for one resource.
 fn only<T>(
-    answers: Result<Vec<Result<T, (String, RDKafkaErrorCode)>>, rdkafka::error::KafkaError>,
+    answers: Result<Vec<Answer<T>>, rdkafka::error::KafkaError>,
 ) -> Result<Result<T, RDKafkaErrorCode>, String> {
     let answer = answers.map_err(text)?.pop().ok_or("no answer")?;
     Ok(answer.map_err(|(_, code)| code))
@@ -202,7 +205,9 @@ fn create_with(
 }
 
 fn create(broker: &str, topic: &str, partitions: i32) -> Outcome {
-    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    // The sample is years old: without this it would be deleted at the next check.
+    let topic =
+        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     create_with(broker, &topic)?.map(|_| ()).map_err(text)
 }
 

@@ -13,21 +13,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use allowed::Allowed;
 use script::{Outcome, Script};
 
-/// A prefix of topic names that no run had before.
-fn fresh_prefix() -> String {
+/// Milliseconds since the epoch. They also make a prefix of topic names that no run had before.
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("d{}", since.as_millis())
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn answers(address: &str, prefix: &str) -> Script {
-    let mut script = Script::new(address, prefix);
+fn answers(address: &str, now_ms: i64) -> Script {
+    let mut script = Script::new(address, &format!("d{now_ms}"), now_ms);
     scripts::run(&mut script);
     script
 }
 
 /// Prints what one broker answers.
 pub fn ask(address: &str, filter: &str) -> bool {
-    let script = answers(address, &fresh_prefix());
+    let script = answers(address, now_ms());
     for (case, outcome) in script.outcomes.iter().filter(|(case, _)| case.contains(filter)) {
         match outcome {
             Outcome::Answer(fields) => {
@@ -45,9 +45,9 @@ pub fn ask(address: &str, filter: &str) -> bool {
 /// Compares `b` with the referee `a`; `true` if every difference is allowed.
 pub fn compare(a: &str, b: &str, allow: Option<&Path>) -> Result<bool, String> {
     let mut allowed = Allowed::read(allow)?;
-    let prefix = fresh_prefix();
-    let first = answers(a, &prefix);
-    let second = answers(b, &prefix);
+    let now_ms = now_ms();
+    let first = answers(a, now_ms);
+    let second = answers(b, now_ms);
     let mut passed = report_troubles("a", &first) & report_troubles("b", &second);
     let mut differences = 0;
     for (case, expected) in &first.outcomes {

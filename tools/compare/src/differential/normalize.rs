@@ -21,8 +21,7 @@ impl Names {
     pub fn fields(&mut self, answer: &impl Debug) -> Fields {
         let mut fields = Fields::new();
         for (path, value) in flatten(&format!("{answer:#?}")) {
-            let name = path.rsplit('.').next().unwrap_or_default();
-            let name = name.split('[').next().unwrap_or_default();
+            let name = field_name(&path);
             if name == "records" && value.starts_with("b\"") {
                 for (field, value) in self.batches(&unescape(&value)) {
                     fields.insert(format!("{path}.{field}"), value);
@@ -49,6 +48,7 @@ impl Names {
                 Some("<node>".to_owned())
             }
             "leader_epoch" | "current_leader_epoch" | "epoch" if set => Some("<epoch>".to_owned()),
+            "session_id" if number.is_some_and(|number| number > 0) => Some("<session>".to_owned()),
             "log_append_time_ms" if set => Some("<time>".to_owned()),
             "error_message" | "documentation" | "batch_index_error_message" if value != "None" => {
                 Some("<text>".to_owned())
@@ -98,6 +98,13 @@ impl Names {
     }
 }
 
+/// The last field of a path, without the place in a list (which may hold dots).
+fn field_name(path: &str) -> &str {
+    let inner = path.strip_suffix(']').and_then(|inner| inner.rsplit_once('['));
+    let path = inner.map_or(path, |(list, _)| list);
+    path.rsplit('.').next().unwrap_or_default()
+}
+
 fn known(ids: &mut Vec<String>, id: String, what: &str) -> String {
     let place = ids.iter().position(|known| *known == id).unwrap_or_else(|| {
         ids.push(id);
@@ -142,8 +149,6 @@ impl Tree {
                 {
                     elements.push(Tree::read_value(line, lines));
                 }
-                // Answers name what they are about: their order says nothing.
-                elements.sort_by_cached_key(Tree::identity);
                 Tree::List(elements)
             }
             Some('{') => {
@@ -160,9 +165,9 @@ impl Tree {
         }
     }
 
-    /// What tells an element of a list from its neighbours, whatever else it says.
-    fn identity(&self) -> Vec<(bool, i64, String)> {
-        let Tree::Fields(fields) = self else { return Vec::new() };
+    /// What tells an element of a list from its neighbours, whatever else it says. Answers name
+    /// what they are about: where an element stands in its list says nothing.
+    fn identity(&self) -> Option<String> {
         const NAMES: [&str; 8] = [
             "name",
             "topic",
@@ -173,17 +178,13 @@ impl Tree {
             "resource_name",
             "api_key",
         ];
-        let named = |name: &&str| fields.iter().find(|(field, _)| field == name);
-        NAMES
-            .iter()
-            .filter_map(named)
-            .filter_map(|(_, value)| match value {
-                Tree::Leaf(text) => {
-                    Some((text.starts_with('"'), text.parse().unwrap_or(0), text.clone()))
-                }
-                _ => None,
-            })
-            .collect()
+        let Tree::Fields(fields) = self else { return None };
+        NAMES.iter().find_map(|name| match fields.iter().find(|(field, _)| field == name) {
+            Some((_, Tree::Leaf(text))) if !matches!(text.as_str(), "None" | "\"\"") => {
+                Some(text.trim_matches('"').to_owned())
+            }
+            _ => None,
+        })
     }
 
     fn leaves(&self, path: String, found: &mut Vec<(String, String)>) {
@@ -199,8 +200,14 @@ impl Tree {
                 }
             }
             Tree::List(elements) => {
+                let names: Vec<_> = elements.iter().map(Tree::identity).collect();
                 for (index, element) in elements.iter().enumerate() {
-                    element.leaves(format!("{path}[{index}]"), found);
+                    let name = names[index].as_ref();
+                    let once = name.filter(|name| {
+                        names.iter().flatten().filter(|other| other == name).count() == 1
+                    });
+                    let place = once.cloned().unwrap_or_else(|| index.to_string());
+                    element.leaves(format!("{path}[{place}]"), found);
                 }
             }
         }
@@ -290,12 +297,12 @@ mod tests {
             text,
             [
                 "none=[]",
-                "parts[0].error_code=3",
-                "parts[0].leader_epoch=<epoch>",
-                "parts[0].name=\"a: b{\"",
                 "parts[1].error_code=3",
                 "parts[1].leader_epoch=<epoch>",
                 "parts[1].name=None",
+                "parts[a: b{].error_code=3",
+                "parts[a: b{].leader_epoch=<epoch>",
+                "parts[a: b{].name=\"a: b{\"",
                 "some[0]=4",
                 "topic_id=<topic 0>",
             ]

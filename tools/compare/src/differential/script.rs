@@ -15,7 +15,7 @@ use kafka_protocol::messages::produce_request::{
     PartitionProduceData, ProduceRequest, TopicProduceData,
 };
 use kafka_protocol::messages::produce_response::ProduceResponse;
-use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::messages::{BrokerId, InitProducerIdRequest, TopicName};
 use kafka_protocol::protocol::{Request, StrBytes};
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// One run of the script against one broker.
 pub struct Script {
+    /// The time that the requests speak of, the same for both brokers.
+    pub now_ms: i64,
     address: String,
     prefix: String,
     connection: Option<Connection>,
@@ -51,8 +53,9 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(address: &str, prefix: &str) -> Script {
+    pub fn new(address: &str, prefix: &str, now_ms: i64) -> Script {
         Script {
+            now_ms,
             address: address.to_owned(),
             prefix: prefix.to_owned(),
             connection: None,
@@ -174,6 +177,20 @@ impl Script {
         self.outcomes.push((case.to_owned(), outcome));
     }
 
+    /// Asks for a producer id; a broker that is still fetching a block of ids is asked again.
+    pub fn ask_producer_id(&mut self, case: &str, version: i16, request: &InitProducerIdRequest) {
+        const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
+        for _ in 0..50 {
+            let answer = self.ask(case, version, request);
+            if answer.is_none_or(|answer| answer.error_code != COORDINATOR_LOAD_IN_PROGRESS) {
+                return;
+            }
+            self.outcomes.pop();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.troubles.push(format!("{case}: no producer id after five seconds"));
+    }
+
     /// Lists offsets; where the broker gave the timestamps, they differ from broker to broker.
     pub fn ask_offset(&mut self, case: &str, version: i16, request: &ListOffsetsRequest) {
         self.ask(case, version, request);
@@ -195,8 +212,12 @@ impl Script {
     /// Creates a topic and waits until every partition answers; returns its id and the leader
     /// epoch of partition 0.
     pub fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> (Uuid, i32) {
+        // The records' timestamps are years old: they would be deleted while they are looked at.
+        let kept = ("retention.ms", "-1");
+        let kept = (!configs.iter().any(|(name, _)| *name == kept.0)).then_some(&kept);
         let configs = configs
             .iter()
+            .chain(kept)
             .map(|(name, value)| {
                 CreatableTopicConfig::default().with_name(text(name)).with_value(Some(text(value)))
             })

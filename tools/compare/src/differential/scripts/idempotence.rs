@@ -26,10 +26,18 @@ fn known(id: i64, epoch: i16) -> InitProducerIdRequest {
 
 fn init(script: &mut Script) {
     for version in 0..=5 {
-        script.ask(&format!("init producer id v{version}"), version, &request());
+        script.ask_producer_id(&format!("init producer id v{version}"), version, &request());
     }
-    script.ask("init producer id v4, timeout 0", 4, &request().with_transaction_timeout_ms(0));
-    script.ask("init producer id v4, timeout -1", 4, &request().with_transaction_timeout_ms(-1));
+    script.ask_producer_id(
+        "init producer id v4, timeout 0",
+        4,
+        &request().with_transaction_timeout_ms(0),
+    );
+    script.ask_producer_id(
+        "init producer id v4, timeout -1",
+        4,
+        &request().with_transaction_timeout_ms(-1),
+    );
 }
 
 fn init_refusals(script: &mut Script) {
@@ -41,16 +49,28 @@ fn init_refusals(script: &mut Script) {
         ("greatest epoch", known(1_000, i16::MAX)),
     ] {
         for version in [3, 4] {
-            script.ask(&format!("init producer id v{version}, {what}"), version, &request);
+            script.ask_producer_id(
+                &format!("init producer id v{version}, {what}"),
+                version,
+                &request,
+            );
         }
     }
     let empty = request().with_transactional_id(Some(TransactionalId(text(""))));
-    script.ask("init producer id v4, empty transactional id", 4, &empty);
+    script.ask_producer_id("init producer id v4, empty transactional id", 4, &empty);
 }
 
 /// A producer id of this broker.
 fn producer(script: &mut Script) -> i64 {
-    script.call(4, &request()).map_or(-1, |answer| answer.producer_id.0)
+    for _ in 0..50 {
+        let answer = script.call(4, &request());
+        if let Some(answer) = answer.filter(|answer| answer.error_code == 0) {
+            return answer.producer_id.0;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    script.troubles.push("no producer id after five seconds".to_owned());
+    -1
 }
 
 fn batch(records: usize) -> Batch {

@@ -191,9 +191,7 @@ fn timestamps(script: &mut Script) {
         ],
     );
     script.create("times-append", 1, &[("message.timestamp.type", "LogAppendTime")]);
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64);
+    let now = script.now_ms;
     const HOUR: i64 = 3_600_000;
     for (what, timestamp) in [
         ("-1", -1),

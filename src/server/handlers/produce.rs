@@ -11,13 +11,13 @@ use crate::base::ids::{ShardId, TopicPartition};
 use crate::base::signal::OneReceiver;
 use crate::cluster::image::MetadataImage;
 use crate::protocol::ErrorCode;
-use crate::protocol::TopicRef;
 use crate::protocol::produce::{
     PartitionResult, ProduceRequest, RecordErrorAt, ResponseHead, encode_response,
 };
 use crate::server::core::Core;
 use crate::server::dispatch::Request;
 use crate::server::errors;
+use crate::server::handlers::topics::find_topic;
 use crate::server::reply::{Answer, Pending};
 use crate::shard::router::{AppendAsk, AppendFailure, AppendOutcome};
 
@@ -80,14 +80,7 @@ fn route(
 ) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for topic in produce.topics() {
-        let found = match topic.topic() {
-            TopicRef::Name(name) => name.as_str().and_then(|name| image.topic(name)),
-            TopicRef::Id(id) => image.topic_by_id(id),
-        };
-        let missing = match topic.topic() {
-            TopicRef::Name(_) => ErrorCode::UnknownTopicOrPartition,
-            TopicRef::Id(_) => ErrorCode::UnknownTopicId,
-        };
+        let (found, missing) = find_topic(image, topic.topic());
         for partition in topic.partitions() {
             let slot = results.len();
             let Some(topic) = found else {

@@ -2,9 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::buf::IoBuf;
 use super::file::{BlockingFile, File};
+use super::ring_disk;
+use super::sim_disk::SimDisk;
+use crate::base::limits::BLOCK_ALIGN;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,11 +36,15 @@ pub struct DirEntry {
     pub len: u64,
 }
 
-/// A disk. Cheap to clone.
+/// A disk. Cheap to clone; not to be sent to another thread.
 #[derive(Clone)]
 pub enum Disk {
     /// Plain blocking calls: before the shards run (recovery), in tools and in tests.
     Blocking,
+    /// Through this core's reactor; listing and looking for a name still block.
+    Ring,
+    /// In memory, with power cuts and faults.
+    Sim(Rc<SimDisk>),
 }
 
 impl Disk {
@@ -42,26 +52,16 @@ impl Disk {
     pub async fn open(&self, path: &Path, options: OpenOptions) -> io::Result<File> {
         match self {
             Disk::Blocking => BlockingFile::open(path, options).map(File::Blocking),
+            Disk::Ring => ring_disk::open(path, options).await.map(File::Ring),
+            Disk::Sim(disk) => disk.paced(|| disk.open(path, options)).await.map(File::Sim),
         }
     }
 
     /// Names in `dir`, sorted; an error if it does not exist.
     pub async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         match self {
-            Disk::Blocking => {
-                let mut entries = Vec::new();
-                for entry in fs::read_dir(dir)? {
-                    let entry = entry?;
-                    let meta = entry.metadata()?;
-                    entries.push(DirEntry {
-                        name: entry.file_name().to_string_lossy().into_owned(),
-                        is_dir: meta.is_dir(),
-                        len: if meta.is_dir() { 0 } else { meta.len() },
-                    });
-                }
-                entries.sort_by(|a, b| a.name.cmp(&b.name));
-                Ok(entries)
-            }
+            Disk::Blocking | Disk::Ring => list_blocking(dir),
+            Disk::Sim(disk) => disk.paced(|| disk.list(dir)).await,
         }
     }
 
@@ -69,6 +69,8 @@ impl Disk {
     pub async fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::create_dir_all(dir),
+            Disk::Ring => ring_disk::create_dir_all(dir).await,
+            Disk::Sim(disk) => disk.paced(|| disk.create_dir_all(dir)).await,
         }
     }
 
@@ -76,6 +78,8 @@ impl Disk {
     pub async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::rename(from, to),
+            Disk::Ring => ring_disk::rename(from, to).await,
+            Disk::Sim(disk) => disk.paced(|| disk.rename(from, to)).await,
         }
     }
 
@@ -83,6 +87,8 @@ impl Disk {
     pub async fn remove_file(&self, path: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::remove_file(path),
+            Disk::Ring => ring_disk::remove_file(path).await,
+            Disk::Sim(disk) => disk.paced(|| disk.remove_file(path)).await,
         }
     }
 
@@ -90,6 +96,8 @@ impl Disk {
     pub async fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::remove_dir_all(dir),
+            Disk::Ring => ring_disk::remove_dir_all(dir).await,
+            Disk::Sim(disk) => disk.paced(|| disk.remove_dir_all(dir)).await,
         }
     }
 
@@ -97,13 +105,16 @@ impl Disk {
     pub async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         match self {
             Disk::Blocking => fs::File::open(dir)?.sync_all(),
+            Disk::Ring => ring_disk::sync_dir(dir).await,
+            Disk::Sim(disk) => disk.paced(|| disk.sync_dir(dir)).await,
         }
     }
 
     /// Whether `path` exists.
     pub async fn exists(&self, path: &Path) -> io::Result<bool> {
         match self {
-            Disk::Blocking => path.try_exists(),
+            Disk::Blocking | Disk::Ring => path.try_exists(),
+            Disk::Sim(disk) => Ok(disk.exists(path)),
         }
     }
 
@@ -118,6 +129,77 @@ impl Disk {
         file.write_at(bytes::Bytes::copy_from_slice(content), 0, false).await?;
         file.datasync().await?;
         self.rename(&tmp, path).await?;
-        self.sync_dir(path.parent().unwrap_or(Path::new("."))).await
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        self.sync_dir(parent.unwrap_or(Path::new("."))).await
+    }
+}
+
+/// Names in `dir`, sorted.
+pub(super) fn list_blocking(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        entries.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir: meta.is_dir(),
+            len: if meta.is_dir() { 0 } else { meta.len() },
+        });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// Whether files in `dir` can bypass the page cache: writes one aligned block and reads it back.
+/// Blocking; meant for the start of the process.
+///
+/// # Errors
+/// What else goes wrong, for instance that `dir` is missing or read-only.
+pub fn supports_direct(dir: &Path) -> io::Result<bool> {
+    let path = dir.join(format!(".direct-io-probe.{}", std::process::id()));
+    let result = probe_direct(&path);
+    match (result, fs::remove_file(&path)) {
+        (Ok(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        (result, _) => result,
+    }
+}
+
+fn probe_direct(path: &Path) -> io::Result<bool> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).custom_flags(libc::O_DIRECT);
+    let refused =
+        |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP));
+    let file = match options.open(path) {
+        Err(error) if refused(&error) => return Ok(false),
+        other => other?,
+    };
+    let mut block = IoBuf::alloc(BLOCK_ALIGN);
+    block.fill(0xA5);
+    let round_trip = file.write_all_at(&block, 0).and_then(|()| {
+        file.sync_all()?;
+        block.fill(0);
+        file.read_exact_at(&mut block, 0)
+    });
+    match round_trip {
+        Err(error) if refused(&error) => return Ok(false),
+        other => other?,
+    }
+    if block.iter().all(|byte| *byte == 0xA5) {
+        Ok(true)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the disk returned another block"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probe_for_direct_io_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a directory");
+        supports_direct(dir.path()).expect("an answer");
+        assert!(list_blocking(dir.path()).expect("listed").is_empty());
+        assert!(supports_direct(&dir.path().join("missing")).is_err());
     }
 }

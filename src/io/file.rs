@@ -10,12 +10,18 @@ use bytes::Bytes;
 
 use super::buf::IoBuf;
 use super::disk::OpenOptions;
+use super::ring_file::RingFile;
+use super::sim_file::SimFile;
 
 /// An open file. Cheap to clone: clones share the descriptor.
 #[derive(Clone)]
 pub enum File {
     /// Plain blocking calls.
     Blocking(BlockingFile),
+    /// Through this core's reactor.
+    Ring(RingFile),
+    /// In memory.
+    Sim(SimFile),
 }
 
 impl File {
@@ -25,6 +31,8 @@ impl File {
     pub async fn write_at(&self, bytes: Bytes, pos: u64, durable: bool) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.write_at(&bytes, pos, durable),
+            File::Ring(file) => file.write_at(bytes, pos, durable).await,
+            File::Sim(file) => file.paced(|| file.write_at(&bytes, pos, durable)).await,
         }
     }
 
@@ -32,6 +40,8 @@ impl File {
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
         match self {
             File::Blocking(file) => file.read_at(pos, len),
+            File::Ring(file) => file.read_at(pos, len).await,
+            File::Sim(file) => file.paced(|| file.read_at(pos, len)).await,
         }
     }
 
@@ -39,6 +49,8 @@ impl File {
     pub async fn datasync(&self) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.file.sync_data(),
+            File::Ring(file) => file.datasync().await,
+            File::Sim(file) => file.paced(|| file.datasync()).await,
         }
     }
 
@@ -46,6 +58,8 @@ impl File {
     pub async fn allocate(&self, len: u64) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.allocate(len),
+            File::Ring(file) => file.allocate(len).await,
+            File::Sim(file) => file.paced(|| file.allocate(len)).await,
         }
     }
 
@@ -53,6 +67,8 @@ impl File {
     pub async fn truncate(&self, len: u64) -> io::Result<()> {
         match self {
             File::Blocking(file) => file.file.set_len(len),
+            File::Ring(file) => file.truncate(len).await,
+            File::Sim(file) => file.paced(|| file.truncate(len)).await,
         }
     }
 
@@ -60,6 +76,8 @@ impl File {
     pub fn len(&self) -> io::Result<u64> {
         match self {
             File::Blocking(file) => Ok(file.file.metadata()?.len()),
+            File::Ring(file) => file.len(),
+            File::Sim(file) => Ok(file.len()),
         }
     }
 

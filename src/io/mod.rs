@@ -11,3 +11,30 @@
 pub mod buf;
 pub mod disk;
 pub mod file;
+pub mod foreign;
+pub mod reactor;
+pub mod sim_disk;
+pub mod sim_tcp;
+pub mod tcp;
+
+mod pool;
+mod ring_disk;
+mod ring_file;
+mod ring_tcp;
+mod sim_fault;
+mod sim_file;
+mod sim_node;
+mod sockaddr;
+
+#[cfg(test)]
+mod ring_tests;
+#[cfg(test)]
+mod sim_tests;
+
+pub use disk::supports_direct;
+pub use reactor::probe_io_uring;
+pub use ring_file::RingFile;
+pub use ring_tcp::{RingListener, RingStream};
+pub use sim_fault::{SimFault, SimOp};
+pub use sim_file::SimFile;
+pub mod sys;

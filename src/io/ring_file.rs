@@ -1,0 +1,143 @@
+//! Files driven by this core's reactor.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use io_uring::{opcode, types};
+
+use super::buf::IoBuf;
+use super::reactor::{Memory, Reactor};
+use crate::base::limits::BLOCK_ALIGN;
+
+/// The largest count of one request; the kernel itself stops at 2 GiB - 4 KiB.
+const REQUEST_BYTES_MAX: usize = 1 << 30;
+
+/// A file of this core's ring. Clones share the descriptor.
+#[derive(Clone)]
+pub struct RingFile {
+    file: Rc<OwnedFd>,
+    direct: bool,
+}
+
+impl RingFile {
+    /// Wraps an open descriptor; `direct` says whether it bypasses the page cache.
+    pub(super) fn new(file: OwnedFd, direct: bool) -> RingFile {
+        RingFile { file: Rc::new(file), direct }
+    }
+
+    /// Whether it really bypasses the page cache.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    pub(super) async fn write_at(
+        &self,
+        mut bytes: Bytes,
+        mut pos: u64,
+        durable: bool,
+    ) -> io::Result<()> {
+        let flags = if durable { libc::RWF_DSYNC } else { 0 };
+        while !bytes.is_empty() {
+            let len = u32::try_from(bytes.len().min(REQUEST_BYTES_MAX)).expect("clamped");
+            let request = opcode::Write::new(self.fd(), bytes.as_ptr(), len)
+                .offset(pos)
+                .rw_flags(flags)
+                .build();
+            // SAFETY: the pointer leads to the bytes, which the operation keeps.
+            let op = unsafe {
+                Reactor::current().submit(request, Memory::Shared(bytes), Some(self.file.clone()))
+            };
+            let (result, memory) = op.await.split();
+            let Memory::Shared(back) = memory else { unreachable!("memory comes back as it went") };
+            bytes = back;
+            let written = match result {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(written) => written as usize,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(error),
+            };
+            bytes = bytes.split_off(written.min(bytes.len()));
+            pos += written as u64;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
+        let mut buf = IoBuf::alloc(len);
+        let mut filled = 0;
+        while filled < len {
+            let part = &mut buf[filled..len.min(filled + REQUEST_BYTES_MAX)];
+            let count = u32::try_from(part.len()).expect("clamped");
+            let request = opcode::Read::new(self.fd(), part.as_mut_ptr(), count)
+                .offset(pos + filled as u64)
+                .build();
+            // SAFETY: the pointer leads to `count` bytes of the buffer, which the operation keeps.
+            let op = unsafe {
+                Reactor::current().submit(request, Memory::Aligned(buf), Some(self.file.clone()))
+            };
+            let (result, memory) = op.await.split();
+            let Memory::Aligned(back) = memory else {
+                unreachable!("memory comes back as it went")
+            };
+            buf = back;
+            match result {
+                Ok(0) => break,
+                Ok(count) => filled += count as usize,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if self.direct && !filled.is_multiple_of(BLOCK_ALIGN) {
+                // Direct reads end inside a block only at the end of the file.
+                break;
+            }
+        }
+        Ok(buf.freeze(filled))
+    }
+
+    pub(super) async fn datasync(&self) -> io::Result<()> {
+        let request = opcode::Fsync::new(self.fd()).flags(types::FsyncFlags::DATASYNC).build();
+        self.run(request).await
+    }
+
+    pub(super) async fn sync_all(&self) -> io::Result<()> {
+        self.run(opcode::Fsync::new(self.fd()).build()).await
+    }
+
+    pub(super) async fn allocate(&self, len: u64) -> io::Result<()> {
+        self.run(opcode::Fallocate::new(self.fd(), len).build()).await
+    }
+
+    pub(super) async fn truncate(&self, len: u64) -> io::Result<()> {
+        if Reactor::current().can_truncate() {
+            return self.run(opcode::Ftruncate::new(self.fd(), len).build()).await;
+        }
+        let len = i64::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // SAFETY: plain system call on an open descriptor.
+        let result = unsafe { libc::ftruncate(self.file.as_raw_fd(), len) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        // SAFETY: stat is plain data for which zero is valid.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: plain system call with room for its result.
+        let result = unsafe { libc::fstat(self.file.as_raw_fd(), &raw mut stat) };
+        if result == 0 { Ok(stat.st_size.cast_unsigned()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Runs a request without memory.
+    async fn run(&self, request: io_uring::squeue::Entry) -> io::Result<()> {
+        // SAFETY: the callers' requests hold no pointer; the descriptor is this file's.
+        let op =
+            unsafe { Reactor::current().submit(request, Memory::None, Some(self.file.clone())) };
+        op.await.result().map(|_| ())
+    }
+
+    fn fd(&self) -> types::Fd {
+        types::Fd(self.file.as_raw_fd())
+    }
+}

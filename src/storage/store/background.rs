@@ -99,7 +99,7 @@ impl Store {
 
     /// Whether [`Store::write_behind`] would do something.
     pub(super) fn has_write_work(&self) -> bool {
-        !self.ready.borrow().is_empty() || self.aging_is_pressing()
+        !self.ready.borrow().is_empty() || self.pressing().is_some()
     }
 
     /// Whether [`Store::checkpoint_when_due`] would do something.
@@ -123,19 +123,29 @@ impl Store {
         either.await;
     }
 
-    fn aging_is_pressing(&self) -> bool {
-        let front = self.aging.borrow().front().copied();
-        let Some(front) = front else { return false };
-        let Some(log) = self.log_in(front) else { return true };
+    /// The log that waits longest, if it must be written now, however little it has.
+    fn pressing(&self) -> Option<(SlotOf, LogRef)> {
+        let (slot, log) = self.longest_waiting()?;
         if self.journal.files().is_starved() {
-            return log.borrow().has_unsettled_written();
+            return Some((slot, log));
         }
-        let log = log.borrow();
-        let place = log.oldest_unsettled().and_then(|group| group.place());
-        place.is_none_or(|place| {
-            let behind = self.journal.bytes_written() - place.bytes_before;
-            behind >= self.config.write_behind_window_bytes
-        })
+        let place = log.borrow().oldest_unsettled().and_then(|group| group.place())?;
+        let behind = self.journal.bytes_written() - place.bytes_before;
+        (behind >= self.config.write_behind_window_bytes).then_some((slot, log))
+    }
+
+    /// The front of the queue, rid of logs that have nothing to write any more.
+    fn longest_waiting(&self) -> Option<(SlotOf, LogRef)> {
+        loop {
+            let slot = *self.aging.borrow().front()?;
+            if let Some(log) = self.log_in(slot) {
+                if log.borrow().has_unsettled_written() {
+                    return Some((slot, log));
+                }
+                log.borrow_mut().flags().aging = false;
+            }
+            self.aging.borrow_mut().pop_front();
+        }
     }
 
     fn pick_to_write(&self) -> Option<(SlotOf, LogRef)> {
@@ -147,20 +157,16 @@ impl Store {
                 return Some((slot, log));
             }
         }
-        while self.aging_is_pressing() {
-            let slot = self.aging.borrow_mut().pop_front()?;
-            if let Some(log) = self.log_in(slot) {
-                log.borrow_mut().flags().aging = false;
-                return Some((slot, log));
-            }
-        }
-        None
+        let (slot, log) = self.pressing()?;
+        self.aging.borrow_mut().pop_front();
+        log.borrow_mut().flags().aging = false;
+        Some((slot, log))
     }
 
     async fn write_log(&self, slot: SlotOf, log: &LogRef) -> Result<(), StorageError> {
         let done = write_extent(&self.files, log, self.clock.wall_ms()).await?;
         done.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
-        let left = {
+        {
             let mut log = log.borrow_mut();
             let left = log.has_unsettled_written() && !log.is_deleted();
             let whole_extent = log.unsettled_bytes() >= self.config.extent_bytes;
@@ -174,31 +180,11 @@ impl Store {
                 flags.ready = true;
                 self.ready.borrow_mut().push_back(slot);
             }
-            left
-        };
-        if !left {
-            self.forget_settled_front();
         }
         if self.checkpoint_is_due() {
             self.work.notify();
         }
         Ok(())
-    }
-
-    /// Drops logs from the front of the queue that have nothing to write any more, so that the
-    /// front says how far behind the oldest is.
-    fn forget_settled_front(&self) {
-        loop {
-            let front = self.aging.borrow().front().copied();
-            let Some(front) = front else { return };
-            if let Some(log) = self.log_in(front) {
-                if log.borrow().oldest_unsettled().is_some() {
-                    return;
-                }
-                log.borrow_mut().flags().aging = false;
-            }
-            self.aging.borrow_mut().pop_front();
-        }
     }
 
     fn replay_from(&self) -> ReplayFrom {

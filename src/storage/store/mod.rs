@@ -328,11 +328,11 @@ impl Slots {
     }
 }
 
+/// Makes the directories, and the names in them durable even if an earlier run made them and was
+/// killed before it could.
 async fn make_dirs(disk: &Disk, dir: &Path, journal_dir: &Path) -> std::io::Result<()> {
-    if disk.exists(journal_dir).await? {
-        return Ok(());
-    }
     disk.create_dir_all(journal_dir).await?;
+    disk.sync_dir(dir).await?;
     disk.sync_dir(&dir.join("journal")).await?;
-    disk.sync_dir(dir).await
+    disk.sync_dir(journal_dir).await
 }

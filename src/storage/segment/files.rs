@@ -144,7 +144,8 @@ impl SegmentFiles {
         }
         let options = OpenOptions { write: true, create: false, direct: true };
         let file = self.disk.open(&self.path(key, "log"), options).await?;
-        Ok(self.hold(key, file))
+        // Meanwhile the segment may have been made anew: this file may be one without a name.
+        Ok(self.held(key).unwrap_or_else(|| self.hold(key, file)))
     }
 
     /// A new, empty segment file. What had this name was never part of the log, or was truncated.

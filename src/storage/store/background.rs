@@ -6,7 +6,7 @@ use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;
 use super::super::journal::{Group, ReplayFrom};
 use super::super::log::{IndexFlush, LogState};
-use super::super::segment::write_extent;
+use super::super::segment::{SegmentKey, write_extent};
 use super::{CheckpointTurns, LogRef, SlotOf, Store};
 
 /// A moment's state of the store, to be made durable.
@@ -15,8 +15,11 @@ struct Image {
     bytes_written: u64,
     states: Vec<LogState>,
     flushes: Vec<(LogRef, IndexFlush)>,
-    logs: Vec<LogRef>,
+    garbage: Vec<Garbage>,
 }
+
+/// A segment that has left its log.
+pub(super) type Garbage = (LogRef, SegmentKey);
 
 impl Store {
     /// One step of writing behind: the next extent of the log that has a whole one, or that has
@@ -93,6 +96,11 @@ impl Store {
             for log in self.open_logs() {
                 while write_extent(&self.files, &log, self.clock.wall_ms()).await?.is_some() {}
             }
+        }
+        let dirty = !self.garbage.borrow().is_empty()
+            || self.open_logs().iter().any(|log| log.borrow().has_garbage());
+        if dirty {
+            self.checkpoint_as(false).await?;
         }
         self.checkpoint_as(true).await
     }
@@ -218,7 +226,8 @@ impl Store {
         });
         // The older copy must stay good.
         self.journal.release_before(turns.last.file_seq);
-        self.remove_garbage(&image.logs).await
+        let garbage = self.garbage.replace(image.garbage);
+        self.remove_garbage(garbage).await
     }
 
     fn image(&self) -> Image {
@@ -230,12 +239,16 @@ impl Store {
             .iter()
             .flat_map(|log| log.borrow().index_flushes().into_iter().map(|f| (log.clone(), f)))
             .collect();
+        let garbage = logs.iter().flat_map(|log| {
+            let keys = log.borrow_mut().take_garbage();
+            keys.into_iter().map(|key| (log.clone(), key)).collect::<Vec<_>>()
+        });
         Image {
             from: self.replay_from(),
             bytes_written: self.journal.bytes_written(),
             states,
             flushes,
-            logs,
+            garbage: garbage.collect(),
         }
     }
 
@@ -257,16 +270,17 @@ impl Store {
         self.checkpoints.write(&self.disk, sequence, &checkpoint).await
     }
 
-    /// Removes the files of segments that the checkpoint no longer names.
-    async fn remove_garbage(&self, logs: &[LogRef]) -> Result<(), StorageError> {
-        for log in logs {
-            // No segment may take a name again while its old file is removed.
+    /// Removes the files of segments that had left their logs before the last but one checkpoint:
+    /// neither copy names them.
+    async fn remove_garbage(&self, garbage: Vec<Garbage>) -> Result<(), StorageError> {
+        for (log, key) in garbage {
+            // No segment may take the name again while its old file is removed.
             let _turn = self.write_gate.enter().await;
-            let garbage = log.borrow_mut().take_garbage();
-            for key in garbage {
-                let removed = self.files.remove_segment(key).await;
-                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+            if log.borrow().has_segment(key) || log.borrow().is_deleted() {
+                continue;
             }
+            let removed = self.files.remove_segment(key).await;
+            removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
         }
         Ok(())
     }

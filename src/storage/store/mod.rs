@@ -63,6 +63,8 @@ pub struct Store {
     write_gate: Gate,
     checkpoint_gate: Gate,
     turns: Cell<CheckpointTurns>,
+    /// Segments that the last checkpoint no longer names, but the one before it may.
+    garbage: RefCell<Vec<background::Garbage>>,
 }
 
 /// What the last checkpoints said.
@@ -156,6 +158,7 @@ impl Store {
             write_gate: Gate::default(),
             checkpoint_gate: Gate::default(),
             turns: Cell::new(turns),
+            garbage: RefCell::default(),
             config,
         }))
     }

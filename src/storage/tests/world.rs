@@ -390,6 +390,7 @@ impl World {
                 model.batches = found_batches(&log.borrow(), read_all(&log, Offset(0), 20_000));
                 model.log_start = log.borrow().log_start();
                 model.unsettled = false;
+                model.was_cut = true;
             } else {
                 let kept = model.batches.iter().filter(|sent| sent.last < end).count();
                 let kept_end = model.batches[..kept].last().map(|sent| sent.last.plus(1));

@@ -24,6 +24,7 @@ use crate::base::ids::{
 };
 use crate::base::signal::Event;
 use crate::io::disk::Disk;
+use crate::io::sim_disk::SimDisk;
 use crate::record::{BatchBuilder, Compression, UncheckedBatch, records, stored_batches};
 use crate::storage::producer_table::SequenceError;
 use crate::storage::{LogConfig, Store, StoreConfig, recover};
@@ -92,6 +93,17 @@ impl Broker {
 
     async fn values_from(&self, offset: i64) -> Vec<(i64, String)> {
         values(&self.read(&from(offset)).await)
+    /// Everything from `offset` on, in as many reads as it takes: one read may end where a segment
+    /// or the memory ends.
+        let mut found: Vec<(i64, String)> = Vec::new();
+        loop {
+            let next = found.last().map_or(offset, |(last, _)| last + 1);
+            let more = values(&self.read(&from(next)).await);
+            if more.is_empty() {
+                return found;
+            }
+            found.extend(more);
+        }
     }
 
     fn chain(&self) -> super::offsets::OffsetChain {
@@ -237,6 +249,8 @@ fn a_gap_and_a_fenced_epoch_take_no_offset() {
             last: Sequence(0),
             got: Sequence(5),
         };
+        let out_of_order =
+            SequenceError::OutOfOrder { id: ProducerId(9), last: Sequence(0), got: Sequence(5) };
         assert_eq!(gap, Some(AppendError::Sequence(out_of_order)));
         let stale = broker.append(produced(9, 0, 1, &["b"])).err();
         let is_stale =
@@ -537,6 +551,8 @@ enum Step {
     Resend(usize),
     Commit,
     Crash,
+    /// The power goes; what was not synced may be gone, as the seed says.
+    Crash(u64),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -545,6 +561,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (0..7usize).prop_map(Step::Resend),
         3 => Just(Step::Commit),
         1 => Just(Step::Crash),
+        1 => any::<u64>().prop_map(Step::Crash),
     ]
 }
 
@@ -560,6 +577,17 @@ proptest! {
         with_dir(|dir| async move {
             let mut epoch = 0;
             let mut broker = Broker::start(&dir, epoch, PartitionConfig::default()).await;
+        block_on(async {
+            let dir = Path::new("/data");
+            let mut disk = SimDisk::new();
+            let first = Disk::Sim(disk.clone());
+            first.create_dir_all(dir).await.expect("creates");
+            first.sync_dir(Path::new("/")).await.expect("syncs");
+            let start = async |disk: &Rc<SimDisk>, epoch| {
+                let config = PartitionConfig::default();
+                Broker::start_on(Disk::Sim(disk.clone()), dir, epoch, config).await
+            };
+            let mut broker = start(&disk, epoch).await;
             // Sequence, records, offset if acknowledged; a crash loses what was not.
             let mut sent: Vec<(i32, usize, Option<i64>)> = Vec::new();
             let mut waiting: Vec<(usize, AppendTicket)> = Vec::new();
@@ -587,6 +615,10 @@ proptest! {
                     Step::Commit if waiting.is_empty() => {}
                     Step::Commit => {
                         broker.commit().await;
+                        // With nothing staged a commit waits for something.
+                        if broker.partition.borrow().waiting_acks() > 0 {
+                            broker.commit().await;
+                        }
                         for (place, ticket) in waiting.drain(..) {
                             assert_eq!(ticket.acked.await, Ok(()));
                             let offset = ticket.base_offset.0;
@@ -599,6 +631,9 @@ proptest! {
                         drop(broker);
                         epoch += 1;
                         broker = Broker::start(&dir, epoch, PartitionConfig::default()).await;
+                    Step::Crash(seed) => {
+                        disk = disk.crash(seed);
+                        broker = start(&disk, epoch).await;
                         let in_log = broker.chain().log_end.0;
                         sent.retain(|(sequence, _, _)| i64::from(*sequence) < in_log);
                         next = i32::try_from(in_log).expect("small");

@@ -53,7 +53,7 @@ impl Disk {
         match self {
             Disk::Blocking => BlockingFile::open(path, options).map(File::Blocking),
             Disk::Ring => ring_disk::open(path, options).await.map(File::Ring),
-            Disk::Sim(disk) => disk.open(path, options).map(File::Sim),
+            Disk::Sim(disk) => disk.paced(|| disk.open(path, options)).await.map(File::Sim),
         }
     }
 
@@ -61,7 +61,7 @@ impl Disk {
     pub async fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         match self {
             Disk::Blocking | Disk::Ring => list_blocking(dir),
-            Disk::Sim(disk) => disk.list(dir),
+            Disk::Sim(disk) => disk.paced(|| disk.list(dir)).await,
         }
     }
 
@@ -70,7 +70,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::create_dir_all(dir),
             Disk::Ring => ring_disk::create_dir_all(dir).await,
-            Disk::Sim(disk) => disk.create_dir_all(dir),
+            Disk::Sim(disk) => disk.paced(|| disk.create_dir_all(dir)).await,
         }
     }
 
@@ -79,7 +79,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::rename(from, to),
             Disk::Ring => ring_disk::rename(from, to).await,
-            Disk::Sim(disk) => disk.rename(from, to),
+            Disk::Sim(disk) => disk.paced(|| disk.rename(from, to)).await,
         }
     }
 
@@ -88,7 +88,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::remove_file(path),
             Disk::Ring => ring_disk::remove_file(path).await,
-            Disk::Sim(disk) => disk.remove_file(path),
+            Disk::Sim(disk) => disk.paced(|| disk.remove_file(path)).await,
         }
     }
 
@@ -97,7 +97,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::remove_dir_all(dir),
             Disk::Ring => ring_disk::remove_dir_all(dir).await,
-            Disk::Sim(disk) => disk.remove_dir_all(dir),
+            Disk::Sim(disk) => disk.paced(|| disk.remove_dir_all(dir)).await,
         }
     }
 
@@ -106,7 +106,7 @@ impl Disk {
         match self {
             Disk::Blocking => fs::File::open(dir)?.sync_all(),
             Disk::Ring => ring_disk::sync_dir(dir).await,
-            Disk::Sim(disk) => disk.sync_dir(dir),
+            Disk::Sim(disk) => disk.paced(|| disk.sync_dir(dir)).await,
         }
     }
 

@@ -32,7 +32,7 @@ impl File {
         match self {
             File::Blocking(file) => file.write_at(&bytes, pos, durable),
             File::Ring(file) => file.write_at(bytes, pos, durable).await,
-            File::Sim(file) => file.write_at(&bytes, pos, durable),
+            File::Sim(file) => file.paced(|| file.write_at(&bytes, pos, durable)).await,
         }
     }
 
@@ -41,7 +41,7 @@ impl File {
         match self {
             File::Blocking(file) => file.read_at(pos, len),
             File::Ring(file) => file.read_at(pos, len).await,
-            File::Sim(file) => file.read_at(pos, len),
+            File::Sim(file) => file.paced(|| file.read_at(pos, len)).await,
         }
     }
 
@@ -50,7 +50,7 @@ impl File {
         match self {
             File::Blocking(file) => file.file.sync_data(),
             File::Ring(file) => file.datasync().await,
-            File::Sim(file) => file.datasync(),
+            File::Sim(file) => file.paced(|| file.datasync()).await,
         }
     }
 
@@ -59,7 +59,7 @@ impl File {
         match self {
             File::Blocking(file) => file.allocate(len),
             File::Ring(file) => file.allocate(len).await,
-            File::Sim(file) => file.allocate(len),
+            File::Sim(file) => file.paced(|| file.allocate(len)).await,
         }
     }
 
@@ -68,7 +68,7 @@ impl File {
         match self {
             File::Blocking(file) => file.file.set_len(len),
             File::Ring(file) => file.truncate(len).await,
-            File::Sim(file) => file.truncate(len),
+            File::Sim(file) => file.paced(|| file.truncate(len)).await,
         }
     }
 

@@ -4,7 +4,7 @@
 //! What it promises is POSIX and no more: a name is durable only after its directory was synced,
 //! content only after the file was; what is not durable may survive a crash in any combination.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use super::sim_node::Node;
 pub struct SimDisk {
     names: RefCell<Names>,
     pub(super) faults: RefCell<Faults>,
+    yields: Cell<bool>,
 }
 
 pub(super) type NodeRef = Rc<RefCell<Node>>;
@@ -59,6 +60,23 @@ impl SimDisk {
     /// `lasting`, so do all after it.
     pub fn plan_fault(&self, op: SimOp, after: u64, lasting: bool, fault: SimFault) {
         self.faults.borrow_mut().plan(op, after, lasting, fault);
+    }
+
+    /// From now on every call waits for one more poll, before and after its work, so that a test's
+    /// scheduler can let other tasks run in between.
+    pub fn yield_at_every_call(&self) {
+        self.yields.set(true);
+    }
+
+    /// Does `work`, at the pace that was asked for.
+    pub(super) async fn paced<T>(&self, work: impl FnOnce() -> T) -> T {
+        if !self.yields.get() {
+            return work();
+        }
+        futures_lite::future::yield_now().await;
+        let result = work();
+        futures_lite::future::yield_now().await;
+        result
     }
 
     /// Forgets all planned faults.
@@ -121,7 +139,7 @@ impl SimDisk {
             after.insert(path.clone(), entry);
         }
         let names = Names { live: after.clone(), durable: after, pending: Vec::new() };
-        Rc::new(SimDisk { names: RefCell::new(names), faults: RefCell::default() })
+        Rc::new(SimDisk { names: RefCell::new(names), ..SimDisk::default() })
     }
 
     pub(super) fn open(self: &Rc<Self>, path: &Path, options: OpenOptions) -> io::Result<SimFile> {

@@ -25,6 +25,10 @@ impl SimFile {
         SimFile { disk, node, options }
     }
 
+    pub(super) async fn paced<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.disk.paced(work).await
+    }
+
     pub(super) fn write_at(&self, bytes: &[u8], pos: u64, durable: bool) -> io::Result<()> {
         self.check_writable()?;
         self.check_alignment(pos, bytes.len(), bytes.as_ptr().addr())?;

@@ -1,0 +1,438 @@
+//! The journal: what must be on disk before an acknowledgement, for all logs of one store.
+//!
+//! Not here: which log owns which bytes behind the acknowledgement (`log`, `segment`), and when
+//! files may be released (`checkpoint`).
+//! Invariants: one group is written at a time, in order of sequence; what is staged meanwhile fills
+//! the next ones. `durable_through` in a group's header is the last group that was known durable
+//! when it was sealed; a durable group makes everything before it durable too.
+//! Callers: [`super::Log`] stages, the store commits.
+
+mod file_set;
+pub(in crate::storage) mod format;
+mod group;
+pub(in crate::storage) mod reader;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::base::clock::Clock;
+use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::base::limits::BLOCK_ALIGN;
+use crate::base::signal::Event;
+use crate::io::file::File;
+use crate::record::{RecordBatch, Stamp};
+
+pub(in crate::storage) use file_set::{FileSet, FileSetConfig, SpareFile, file_number};
+use format::{EntryHeader, EntryKind, group_bytes};
+pub(in crate::storage) use group::{Group, GroupPlace, Member};
+use group::{OpenGroup, SealedGroup};
+
+use super::copy_ledger::CopyLedger;
+use super::error::StorageError;
+use super::latch::FailureLatch;
+
+/// Smallest buffer of a group: enough for a dozen small batches, little enough that a trickle does
+/// not fill the read cache with unused memory.
+const GROUP_BUFFER_BYTES_MIN: usize = 32 * 1024;
+
+/// What the logs of one store have to say before they may be believed. Single-threaded.
+pub struct Journal {
+    files: FileSet,
+    state: RefCell<JournalState>,
+    staged: Event,
+    room: Event,
+    latch: Rc<FailureLatch>,
+    ledger: Rc<CopyLedger>,
+    clock: Clock,
+    group_bytes_max: usize,
+    staged_bytes_max: usize,
+}
+
+struct JournalState {
+    /// Full groups, oldest first.
+    sealed: VecDeque<OpenGroup>,
+    filling: Option<OpenGroup>,
+    next_group: u64,
+    buffer_bytes: usize,
+    staged_bytes: usize,
+    durable_through: u64,
+    /// Files with groups that were written and not synced.
+    dirty: Vec<(u64, File)>,
+    dirty_due_ms: i64,
+    sync_requested: bool,
+    in_flight: bool,
+    bytes_written: u64,
+}
+
+/// Where a log's batches lie in the group that is being filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct Membership {
+    group: u64,
+    index: usize,
+}
+
+/// One log's demand on the journal.
+#[derive(Clone, Copy)]
+pub(in crate::storage) struct StageFor {
+    pub(in crate::storage) slot: u32,
+    pub(in crate::storage) topic_partition: TopicPartition,
+    pub(in crate::storage) membership: Option<Membership>,
+    /// Synced before it is acknowledged.
+    pub(in crate::storage) durable: bool,
+    /// If not durable: synced within this time, `i64::MAX` for never.
+    pub(in crate::storage) flush_ms: i64,
+    /// How often the log was truncated.
+    pub(in crate::storage) truncations: u64,
+}
+
+impl StageFor {
+    fn member(&self, end: Offset) -> Member {
+        Member {
+            slot: self.slot,
+            topic_partition: self.topic_partition,
+            end,
+            truncations: self.truncations,
+        }
+    }
+}
+
+/// Where a batch was staged.
+pub(in crate::storage) struct Staged {
+    pub(in crate::storage) group: Rc<Group>,
+    pub(in crate::storage) start: u32,
+    pub(in crate::storage) entry: u32,
+    pub(in crate::storage) membership: Membership,
+}
+
+/// A committed group, or a sync alone.
+pub(in crate::storage) struct Commit {
+    pub(in crate::storage) members: Vec<Member>,
+    /// Kept so that a group all of whose runs were settled early still reaches the cache.
+    pub(in crate::storage) group: Option<Rc<Group>>,
+    /// Whether everything written so far is durable.
+    pub(in crate::storage) durable: bool,
+}
+
+/// Where a replay must begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct ReplayFrom {
+    pub(in crate::storage) file_seq: u64,
+    pub(in crate::storage) pos: u64,
+    pub(in crate::storage) group: u64,
+}
+
+/// What [`Journal::new`] needs beside the files.
+pub(in crate::storage) struct JournalParts {
+    pub(in crate::storage) latch: Rc<FailureLatch>,
+    pub(in crate::storage) ledger: Rc<CopyLedger>,
+    pub(in crate::storage) clock: Clock,
+    pub(in crate::storage) group_bytes_max: usize,
+    pub(in crate::storage) staged_bytes_max: usize,
+    pub(in crate::storage) next_group: u64,
+}
+
+impl Journal {
+    pub(in crate::storage) fn new(files: FileSet, parts: JournalParts) -> Journal {
+        let state = JournalState {
+            sealed: VecDeque::new(),
+            filling: None,
+            next_group: parts.next_group,
+            buffer_bytes: 0,
+            staged_bytes: 0,
+            durable_through: parts.next_group - 1,
+            dirty: Vec::new(),
+            dirty_due_ms: i64::MAX,
+            sync_requested: false,
+            in_flight: false,
+            bytes_written: 0,
+        };
+        Journal {
+            files,
+            state: RefCell::new(state),
+            staged: Event::new(),
+            room: Event::new(),
+            latch: parts.latch,
+            ledger: parts.ledger,
+            clock: parts.clock,
+            group_bytes_max: parts.group_bytes_max.next_multiple_of(BLOCK_ALIGN),
+            staged_bytes_max: parts.staged_bytes_max,
+        }
+    }
+
+    pub(in crate::storage) fn files(&self) -> &FileSet {
+        &self.files
+    }
+
+    /// Whether another batch may be staged. Staging itself never refuses, so whoever appends asks
+    /// first: without this the tail would grow through every stall of the disk.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.state.borrow().staged_bytes < self.staged_bytes_max
+    }
+
+    /// Waits until [`Journal::has_room`].
+    ///
+    /// # Errors
+    /// `Failed` once the store has failed.
+    pub async fn room(&self) -> Result<(), StorageError> {
+        loop {
+            self.latch.check()?;
+            if self.has_room() {
+                return Ok(());
+            }
+            self.latch.or_wait(&self.room).await;
+        }
+    }
+
+    /// Bytes that are held in groups that are not written yet.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        self.state.borrow().staged_bytes
+    }
+
+    /// The place of the next entry, for a log of which nothing is pending.
+    pub(in crate::storage) fn next_entry(&self) -> (u64, u32) {
+        let state = self.state.borrow();
+        match &state.filling {
+            Some(group) => {
+                let entries = u32::try_from(group.entry_count()).expect("bounded by its bytes");
+                (group.shared().seq(), entries)
+            }
+            None => (state.next_group, 0),
+        }
+    }
+
+    /// Copies the batch into the group that is being filled: the one copy before its
+    /// acknowledgement.
+    pub(in crate::storage) fn stage_batch(
+        &self,
+        demand: &StageFor,
+        batch: &RecordBatch,
+        stamp: &Stamp,
+        last: Offset,
+    ) -> Staged {
+        let mut state = self.state.borrow_mut();
+        let open = state.group_for(batch.len_bytes(), self.group_bytes_max);
+        let entry = u32::try_from(open.entry_count()).expect("bounded by its bytes");
+        let start = open.push_batch(demand.topic_partition, batch, stamp, last);
+        if demand.durable {
+            open.make_durable();
+        } else if demand.flush_ms < i64::MAX {
+            open.sync_by(self.clock.wall_ms().saturating_add(demand.flush_ms));
+        }
+        let membership = note_member(open, demand, last.plus(1));
+        let group = open.shared().clone();
+        drop(state);
+        self.ledger.count_staged(batch.len_bytes());
+        self.staged.notify();
+        Staged { group, start, entry, membership }
+    }
+
+    /// Stages an entry without payload; always durable. `log_end` is the log's end then.
+    pub(in crate::storage) fn stage_control(
+        &self,
+        demand: &StageFor,
+        kind: EntryKind,
+        leader_epoch: LeaderEpoch,
+        first: Offset,
+        log_end: Offset,
+    ) -> Membership {
+        let mut state = self.state.borrow_mut();
+        let open = state.group_for(0, self.group_bytes_max);
+        let entry = EntryHeader::control(kind, demand.topic_partition, leader_epoch, first);
+        open.push_control(entry);
+        let membership = note_member(open, demand, log_end);
+        drop(state);
+        self.staged.notify();
+        membership
+    }
+
+    /// Whether written records wait for a sync that is due by now (`flush.ms`).
+    pub(in crate::storage) fn sync_due(&self, now_ms: i64) -> bool {
+        let state = self.state.borrow();
+        let open = state.sealed.iter().chain(&state.filling).map(OpenGroup::sync_due_ms).min();
+        state.dirty_due_ms.min(open.unwrap_or(i64::MAX)) <= now_ms
+    }
+
+    /// Makes the next commit a durable one, even if nothing is staged.
+    pub(in crate::storage) fn request_sync(&self) {
+        self.state.borrow_mut().sync_requested = true;
+        self.staged.notify();
+    }
+
+    /// Whether anything waits to be written or synced on request.
+    pub(in crate::storage) fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        state.sealed.is_empty() && state.filling.is_none() && !state.in_flight
+    }
+
+    /// Bytes of groups written since the store was opened.
+    pub(in crate::storage) fn bytes_written(&self) -> u64 {
+        self.state.borrow().bytes_written
+    }
+
+    /// Where a replay must begin if `oldest` is the oldest group that it needs.
+    pub(in crate::storage) fn replay_from(&self, oldest: Option<&Group>) -> ReplayFrom {
+        if let Some((place, group)) = oldest.and_then(|group| Some((group.place()?, group.seq()))) {
+            return ReplayFrom { file_seq: place.file_seq, pos: place.pos, group };
+        }
+        // Nothing that is placed is needed: begin with the first group that is not.
+        let state = self.state.borrow();
+        let open = state.sealed.front().or(state.filling.as_ref());
+        let group = open.map_or(state.next_group, |open| open.shared().seq());
+        let (file_seq, pos) = self.files.head();
+        ReplayFrom { file_seq, pos, group }
+    }
+
+    /// Frees the files before `file_seq`; everything in them is durable in segments.
+    pub(in crate::storage) fn release_before(&self, file_seq: u64) {
+        self.state.borrow_mut().dirty.retain(|(seq, _)| *seq >= file_seq);
+        self.files.release_before(file_seq);
+    }
+
+    /// Waits for something to write, writes one group (or syncs, if only that was asked), and says
+    /// whose it was. One caller at a time. If the future is dropped during the write, the store is
+    /// failed: nobody knows what reached the disk.
+    pub(in crate::storage) async fn commit(&self) -> Result<Commit, StorageError> {
+        loop {
+            self.latch.check()?;
+            if self.state.borrow().in_flight {
+                let error = std::io::Error::other("a commit was abandoned while it was written");
+                return Err(self.latch.trip("journal", &error));
+            }
+            if let Some(group) = self.take_next() {
+                return self.write_group(group).await;
+            }
+            if self.state.borrow().sync_requested {
+                return self.sync().await;
+            }
+            self.latch.check_open()?;
+            self.latch.or_wait(&self.staged).await;
+        }
+    }
+
+    fn take_next(&self) -> Option<OpenGroup> {
+        let mut state = self.state.borrow_mut();
+        let next = state.sealed.pop_front().or_else(|| state.filling.take())?;
+        state.in_flight = true;
+        // Half of what the last group took and half of the memory before: follows the load.
+        let wanted = next.total_bytes().saturating_mul(2).max(state.buffer_bytes / 2);
+        state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
+        Some(next)
+    }
+
+    async fn write_group(&self, mut open: OpenGroup) -> Result<Commit, StorageError> {
+        let capacity = open.capacity();
+        let (durable, due_ms) = {
+            let mut state = self.state.borrow_mut();
+            let asked = std::mem::take(&mut state.sync_requested);
+            let now_ms = || self.clock.wall_ms();
+            let due_ms = open.sync_due_ms().min(state.dirty_due_ms);
+            let due = due_ms < i64::MAX && due_ms <= now_ms();
+            (asked || due || open.is_durable(), open.sync_due_ms())
+        };
+        if durable {
+            open.make_durable();
+        }
+        let sealed = match self.write_sealed(open, durable).await {
+            Ok(sealed) => sealed,
+            Err(error) => return Err(self.latch.trip("write of the journal", &error)),
+        };
+        let mut state = self.state.borrow_mut();
+        state.in_flight = false;
+        state.staged_bytes -= capacity;
+        state.bytes_written += sealed.bytes.len() as u64;
+        if durable {
+            state.durable_through = sealed.shared.seq();
+            state.dirty.clear();
+            state.dirty_due_ms = i64::MAX;
+        } else {
+            state.dirty_due_ms = state.dirty_due_ms.min(due_ms);
+        }
+        drop(state);
+        self.room.notify();
+        Ok(Commit { members: sealed.members, group: Some(sealed.shared), durable })
+    }
+
+    /// Writes the group. A durable one is written so if nothing before it waits for a sync;
+    /// otherwise a durable write alone would leave a hole before it, so the files are synced.
+    async fn write_sealed(&self, open: OpenGroup, durable: bool) -> std::io::Result<SealedGroup> {
+        let len = open.total_bytes() as u64;
+        let placed = self.files.place(len, open.shared().seq()).await?;
+        let (bytes_before, durable_through, clean) = {
+            let state = self.state.borrow();
+            (state.bytes_written, state.durable_through, state.dirty.is_empty())
+        };
+        let (file_seq, pos) = (placed.file_seq, placed.pos);
+        let sealed = open.seal(GroupPlace { file_seq, pos, bytes_before }, durable_through);
+        placed.file.write_at(sealed.bytes.clone(), pos, durable && clean).await?;
+        if !durable || !clean {
+            let mut state = self.state.borrow_mut();
+            if state.dirty.last().is_none_or(|(seq, _)| *seq != file_seq) {
+                state.dirty.push((file_seq, placed.file));
+            }
+        }
+        if durable && !clean {
+            self.sync_dirty().await?;
+        }
+        Ok(sealed)
+    }
+
+    async fn sync(&self) -> Result<Commit, StorageError> {
+        {
+            let mut state = self.state.borrow_mut();
+            state.sync_requested = false;
+            state.in_flight = true;
+        }
+        if let Err(error) = self.sync_dirty().await {
+            return Err(self.latch.trip("sync of the journal", &error));
+        }
+        let mut state = self.state.borrow_mut();
+        state.in_flight = false;
+        state.durable_through = state.first_unwritten() - 1;
+        state.dirty.clear();
+        state.dirty_due_ms = i64::MAX;
+        Ok(Commit { members: Vec::new(), group: None, durable: true })
+    }
+
+    async fn sync_dirty(&self) -> std::io::Result<()> {
+        let dirty = self.state.borrow().dirty.clone();
+        for (_, file) in dirty {
+            file.datasync().await?;
+        }
+        Ok(())
+    }
+}
+
+fn note_member(open: &mut OpenGroup, demand: &StageFor, end: Offset) -> Membership {
+    let group = open.shared().seq();
+    let known = demand.membership.filter(|known| known.group == group).map(|known| known.index);
+    let index = open.note_member(known, demand.member(end));
+    Membership { group, index }
+}
+
+impl JournalState {
+    /// The group that takes the next entry; a full one is set aside to be written.
+    fn group_for(&mut self, batch_bytes: usize, group_bytes_max: usize) -> &mut OpenGroup {
+        if self.filling.as_ref().is_some_and(|open| !open.fits(batch_bytes)) {
+            self.sealed.extend(self.filling.take());
+            // It was full before the device came to it: the next one is larger.
+            self.buffer_bytes = (self.buffer_bytes * 2).min(group_bytes_max);
+        }
+        if self.filling.is_none() {
+            let usual = self.buffer_bytes.max(GROUP_BUFFER_BYTES_MIN).min(group_bytes_max);
+            let capacity = usual.max(group_bytes(batch_bytes, 1));
+            let open = OpenGroup::new(self.next_group, capacity);
+            self.next_group += 1;
+            self.staged_bytes += open.capacity();
+            self.filling = Some(open);
+        }
+        self.filling.as_mut().expect("just filled")
+    }
+
+    fn first_unwritten(&self) -> u64 {
+        let open = self.sealed.front().or(self.filling.as_ref());
+        open.map_or(self.next_group, |open| open.shared().seq())
+    }
+}

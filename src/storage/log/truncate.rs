@@ -1,0 +1,105 @@
+//! Cutting a log at either end.
+
+use std::rc::Rc;
+
+use crate::base::ids::{LeaderEpoch, Offset};
+
+use super::super::journal::format::EntryKind;
+use super::super::journal::Journal;
+use super::super::segment::SegmentKey;
+use super::Log;
+
+impl Log {
+    /// Cuts the log so that it ends at `end` or, where `end` falls into a batch that is in memory,
+    /// before that batch; a batch whose group is still being filled goes with its neighbours there
+    /// (nobody was told of them). Returns the new end. Does nothing at or behind the log's end.
+    ///
+    /// Offsets that were cut may be given out again: only replication calls this, and only for
+    /// records that were never committed (KIP-101). In a segment nothing is rewritten: blocks that
+    /// follow supersede what was cut.
+    pub fn truncate_to(&mut self, journal: &Journal, end: Offset) -> Offset {
+        if end >= self.log_end {
+            return self.log_end;
+        }
+        self.cut_end(end);
+        let epoch = self.epochs.latest().unwrap_or(LeaderEpoch(-1));
+        self.stage_control(journal, EntryKind::Truncate, epoch, self.log_end);
+        self.log_end
+    }
+
+    /// Deletes the records before `start` (DeleteRecords, retention). Never goes back.
+    pub fn advance_log_start(&mut self, journal: &Journal, start: Offset) {
+        let start = start.min(self.written_end);
+        if start > self.log_start {
+            self.cut_start(start);
+            let epoch = self.epochs.latest().unwrap_or(LeaderEpoch(-1));
+            self.stage_control(journal, EntryKind::LogStart, epoch, start);
+        }
+    }
+
+    /// The effect of a truncation, also in replay.
+    pub(in crate::storage) fn cut_end(&mut self, end: Offset) {
+        if end >= self.log_end {
+            return;
+        }
+        self.truncations += 1;
+        self.touched = true;
+        let (end, released) = self.tail.truncate(end);
+        self.released.extend(released);
+        self.membership = None;
+        if end < self.segment_end {
+            self.cut_segments(end);
+        }
+        self.log_end = end;
+        self.written_end = self.written_end.min(end);
+        self.durable_end = self.durable_end.min(end);
+        self.flush_point = self.flush_point.min(end);
+        self.log_start = self.log_start.min(end);
+        self.epochs.truncate_end(end);
+        self.producers.truncate_end(end);
+        self.segment_producers.truncate_end(end);
+        self.check_invariants();
+    }
+
+    /// The effect of a move of the start, also in replay. May be ahead of what replay has seen.
+    pub(in crate::storage) fn cut_start(&mut self, start: Offset) {
+        let start = start.max(self.log_start).min(self.log_end);
+        self.log_start = start;
+        self.touched = true;
+        self.epochs.truncate_start(start);
+        // Whole segments before it; the one that is written to stays.
+        let ends = self.segments.windows(2).map(|pair| pair[1].base_offset);
+        let gone = ends.take_while(|end| *end <= start).count();
+        self.garbage.extend(self.segments.drain(..gone).map(|segment| segment.base_offset));
+        self.check_invariants();
+    }
+
+    fn cut_segments(&mut self, end: Offset) {
+        self.segment_end = end;
+        // A segment that begins at `end` is kept: its blocks are superseded like any others.
+        while let Some(last) = self.segments.pop_if(|last| last.base_offset > end) {
+            self.garbage.push(last.base_offset);
+            self.last_is_sealed = false;
+        }
+        let Some(last) = self.segments.last_mut() else { return };
+        // A sealed segment's snapshot says more than it holds now: the next one begins at `end`.
+        if self.last_is_sealed {
+            return;
+        }
+        let stored_is_whole = last.pending.first().is_some_and(|first| first.base_offset <= end);
+        let pending = Rc::make_mut(&mut last.pending);
+        pending.retain(|entry| entry.base_offset < end);
+        if !stored_is_whole && last.index_entries != Some(0) {
+            // Which stored entries are cut is not known without reading them.
+            last.index_entries = None;
+            pending.clear();
+        }
+    }
+
+    /// Segments that are no part of the log any more, to be removed once a checkpoint says so.
+    pub(in crate::storage) fn take_garbage(&mut self) -> Vec<SegmentKey> {
+        let garbage = std::mem::take(&mut self.garbage);
+        let in_use = |base: &Offset| self.segments.iter().any(|kept| kept.base_offset == *base);
+        garbage.into_iter().filter(|base| !in_use(base)).map(|base| self.key(base)).collect()
+    }
+}

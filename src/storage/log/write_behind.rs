@@ -1,0 +1,241 @@
+//! The log's side of writing behind: what comes next, and what has come to pass.
+
+use std::rc::Rc;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::base::ids::Offset;
+use crate::record::stored_batches;
+
+use super::super::epoch_history::{EpochHistory, EpochStart};
+use super::super::journal::Group;
+use super::super::producer_table::ProducerTableImage;
+use super::super::segment::{
+    BlockPlan, ExtentPlan, IndexEntry, Segment, SegmentKey, block_bytes, push_entry,
+};
+use super::Log;
+use super::append::note_producer;
+use super::tail::Run;
+
+/// What to do next for a log's segments.
+pub(in crate::storage) enum WriteStep {
+    /// Everything written is in segments.
+    Nothing,
+    /// Close the current segment.
+    Seal(Box<SegmentSnapshot>),
+    /// Write batches.
+    Extent(ExtentPlan),
+}
+
+/// What is kept beside a sealed segment, so that it can be shipped whole.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct SealedState {
+    /// End of the segment.
+    pub(in crate::storage) end_offset: i64,
+    pub(in crate::storage) producers: ProducerTableImage,
+    pub(in crate::storage) epochs: Vec<EpochStart>,
+}
+
+/// A segment about to be sealed.
+pub(in crate::storage) struct SegmentSnapshot {
+    pub(in crate::storage) key: SegmentKey,
+    pub(in crate::storage) index_entries: Option<u32>,
+    pub(in crate::storage) pending: Rc<Vec<IndexEntry>>,
+    pub(in crate::storage) state: SealedState,
+    truncations: u64,
+}
+
+/// Index entries on their way to the index file.
+pub(in crate::storage) struct IndexFlush {
+    pub(in crate::storage) key: SegmentKey,
+    pub(in crate::storage) first: u32,
+    pub(in crate::storage) entries: Rc<Vec<IndexEntry>>,
+    truncations: u64,
+}
+
+impl Log {
+    /// Bytes that were written to the journal or wait for it, and are in no segment.
+    pub(in crate::storage) fn unsettled_bytes(&self) -> usize {
+        self.tail.unsettled_bytes()
+    }
+
+    /// The group of the oldest batch that is in no segment.
+    pub(in crate::storage) fn oldest_unsettled(&self) -> Option<&Rc<Group>> {
+        self.tail.unsettled().next().map(Run::group)
+    }
+
+    /// Whether written batches wait to go into segments.
+    pub(in crate::storage) fn has_unsettled_written(&self) -> bool {
+        self.tail.unsettled().next().is_some_and(|run| run.last_offset < self.written_end)
+    }
+
+    /// The next step of writing behind.
+    pub(in crate::storage) fn next_write(&self, now_ms: i64) -> WriteStep {
+        let Some(first) = self.tail.unsettled().next() else { return WriteStep::Nothing };
+        if self.deleted || first.last_offset >= self.written_end {
+            return WriteStep::Nothing;
+        }
+        let open = self.segments.last().filter(|_| !self.last_is_sealed);
+        let Some(segment) = open else {
+            return self.plan_extent(self.key(first.base_offset), true, 0, now_ms);
+        };
+        let full = segment.file_bytes + block_bytes(first.len_bytes()) as u64
+            > self.config.segment_bytes;
+        // A wall clock that was set back makes a segment young again: it then lives a little
+        // longer, and no record is lost by it.
+        let old = now_ms.saturating_sub(segment.created_ms) >= self.config.segment_ms;
+        if segment.file_bytes > 0 && (full || old) {
+            return WriteStep::Seal(Box::new(self.seal_snapshot(segment)));
+        }
+        self.plan_extent(self.key(segment.base_offset), false, segment.file_bytes, now_ms)
+    }
+
+    fn seal_snapshot(&self, segment: &Segment) -> SegmentSnapshot {
+        let mut epochs = EpochHistory::from_entries(self.epochs.entries().to_vec())
+            .expect("a history is one");
+        epochs.truncate_end(self.segment_end);
+        SegmentSnapshot {
+            key: self.key(segment.base_offset),
+            index_entries: segment.index_entries,
+            pending: segment.pending.clone(),
+            state: SealedState {
+                end_offset: self.segment_end.0,
+                producers: self.segment_producers.image(),
+                epochs: epochs.entries().to_vec(),
+            },
+            truncations: self.truncations,
+        }
+    }
+
+    fn plan_extent(&self, key: SegmentKey, creates: bool, pos: u64, now_ms: i64) -> WriteStep {
+        let limits = self.files.limits();
+        let room = self.config.segment_bytes.saturating_sub(pos);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(limits.extent_bytes);
+        let (mut blocks, mut bytes, mut run_count): (Vec<BlockPlan>, usize, usize) = Default::default();
+        for run in self.tail.unsettled().take_while(|run| run.last_offset < self.written_end) {
+            let slice = run.bytes().expect("what is not in a segment stays in memory");
+            let len = slice.len();
+            let joins = blocks.last().is_some_and(|last| last.payload_bytes + len <= limits.block_bytes);
+            let before = if joins {
+                blocks.last().map_or(0, |last| block_bytes(last.payload_bytes))
+            } else {
+                0
+            };
+            let held = if joins { blocks.last().map_or(0, |last| last.payload_bytes) } else { 0 };
+            let after = bytes - before + block_bytes(held + len);
+            if run_count > 0 && after > room {
+                break;
+            }
+            bytes = after;
+            run_count += 1;
+            match blocks.last_mut().filter(|_| joins) {
+                Some(block) => block.add(run, slice),
+                None => blocks.push(BlockPlan::of(run, slice)),
+            }
+        }
+        WriteStep::Extent(ExtentPlan {
+            key,
+            creates,
+            pos,
+            blocks,
+            run_count,
+            truncations: self.truncations,
+            now_ms,
+        })
+    }
+
+    /// The extent's write is complete. Returns the groups that nothing waits for any more. If the
+    /// log was truncated meanwhile, the write never happened: its place is written again.
+    pub(in crate::storage) fn extent_written(&mut self, plan: &ExtentPlan) -> Vec<Rc<Group>> {
+        if self.truncations != plan.truncations {
+            return Vec::new();
+        }
+        if plan.creates {
+            self.segments.push(Segment::new(plan.key.base_offset, plan.now_ms));
+            self.last_is_sealed = false;
+        }
+        let segment = self.segments.last_mut().expect("planned for it");
+        assert_eq!(segment.file_bytes, plan.pos, "one writer a log");
+        let entries = plan.index_entries(segment.max_timestamp);
+        segment.file_bytes += plan.file_bytes() as u64;
+        if let Some(last) = entries.last() {
+            segment.max_timestamp = last.max_timestamp_so_far;
+        }
+        if segment.index_entries.is_some() {
+            let pending = Rc::make_mut(&mut segment.pending);
+            for entry in entries {
+                push_entry(pending, entry);
+            }
+        }
+        for slice in plan.blocks.iter().flat_map(|block| &block.slices) {
+            for batch in stored_batches(slice).map_while(Result::ok) {
+                let (base, last) = (batch.base_offset(), batch.last_offset());
+                let (producer, time) = (batch.producer(), batch.max_timestamp());
+                note_producer(&mut self.segment_producers, producer, (base, last), time);
+            }
+        }
+        let last = plan.blocks.last().map_or(Offset(-1), |block| block.last_offset);
+        self.segment_end = last.plus(1);
+        self.check_invariants();
+        self.tail.settle(plan.run_count)
+    }
+
+    /// The segment is closed on disk.
+    pub(in crate::storage) fn segment_sealed(&mut self, snapshot: &SegmentSnapshot) {
+        if self.truncations == snapshot.truncations {
+            self.last_is_sealed = true;
+            self.note_index(snapshot.key.base_offset, snapshot.pending.len());
+        }
+    }
+
+    /// Index entries that are not in their file yet.
+    pub(in crate::storage) fn index_flushes(&self) -> Vec<IndexFlush> {
+        let waiting = self.segments.iter().filter(|segment| !segment.pending.is_empty());
+        let flush = |segment: &Segment| {
+            segment.index_entries.map(|first| IndexFlush {
+                key: self.key(segment.base_offset),
+                first,
+                entries: segment.pending.clone(),
+                truncations: self.truncations,
+            })
+        };
+        waiting.filter_map(flush).collect()
+    }
+
+    /// The entries are in the index file.
+    pub(in crate::storage) fn index_flushed(&mut self, flush: &IndexFlush) {
+        if self.truncations == flush.truncations {
+            self.note_index(flush.key.base_offset, flush.entries.len());
+        }
+    }
+
+    fn note_index(&mut self, base_offset: Offset, count: usize) {
+        let found = self.segments.iter_mut().find(|segment| segment.base_offset == base_offset);
+        let Some(segment) = found else { return };
+        let Some(held) = segment.index_entries else { return };
+        let pending = Rc::make_mut(&mut segment.pending);
+        pending.drain(..count.min(pending.len()));
+        pending.shrink_to_fit();
+        let count = u32::try_from(count).expect("fewer blocks than 2^32");
+        segment.index_entries = Some(held + count);
+    }
+}
+
+impl BlockPlan {
+    fn of(run: &Run, slice: bytes::Bytes) -> BlockPlan {
+        BlockPlan {
+            payload_bytes: slice.len(),
+            slices: vec![slice],
+            base_offset: run.base_offset,
+            last_offset: run.last_offset,
+            max_timestamp: run.max_timestamp,
+        }
+    }
+
+    fn add(&mut self, run: &Run, slice: bytes::Bytes) {
+        self.payload_bytes += slice.len();
+        self.slices.push(slice);
+        self.last_offset = run.last_offset;
+        self.max_timestamp = self.max_timestamp.max(run.max_timestamp);
+    }
+}

@@ -1,0 +1,447 @@
+//! Recovery: from checkpoints and journals to segments, before any shard runs.
+//!
+//! Every journal, whichever shard wrote it, is replayed from where its checkpoint says and drained
+//! into segments; then one base checkpoint says so. So shards always start with empty journals,
+//! and any number of them can.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use crate::base::ids::{ShardId, TopicPartition};
+use crate::io::disk::Disk;
+use crate::record::StoredBatch;
+
+use super::checkpoint::{BASE_NAME, Checkpoint, CheckpointFiles, Found, JournalStart};
+use super::copy_ledger::CopyLedger;
+use super::error::{RecoveryError, StorageError};
+use super::journal::format::{EntryHeader, EntryKind, FIRST_GROUP_POS};
+use super::journal::reader::{JournalReader, ReplayedGroup};
+use super::journal::{Group, ReplayFrom, SpareFile};
+use super::latch::FailureLatch;
+use super::log::{Log, LogState};
+use super::segment::{SegmentFiles, SegmentLimits, missing_is_none, write_extent};
+use super::settings::{LogConfig, StoreConfig};
+
+/// Replayed bytes held in memory before they are written to segments.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// What recovery did, for the log line and for tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Groups read from journals.
+    pub groups_replayed: u64,
+    /// Batches put into segments.
+    pub batches_replayed: u64,
+    /// Logs in checkpoints or journals that do not live any more. Their files are left alone: who
+    /// knows that the topic was deleted calls [`super::Store::remove_stray`].
+    pub strays: Vec<TopicPartition>,
+}
+
+/// A recovered directory, to be split among shards. Plain data: travels between threads.
+#[derive(Debug)]
+pub struct Recovered {
+    directory_id: [u8; 16],
+    generation: u64,
+    journals: BTreeMap<u16, RecoveredJournal>,
+    logs: FxHashMap<TopicPartition, LogState>,
+    report: RecoveryReport,
+}
+
+/// A drained journal.
+#[derive(Clone, Debug)]
+pub(super) struct RecoveredJournal {
+    pub(super) from: ReplayFrom,
+    pub(super) spares: Vec<SpareFile>,
+}
+
+impl RecoveredJournal {
+    fn fresh() -> RecoveredJournal {
+        let from = ReplayFrom { file_seq: 1, pos: FIRST_GROUP_POS, group: 1 };
+        RecoveredJournal { from, spares: Vec::new() }
+    }
+}
+
+/// One shard's part of a recovered directory.
+#[derive(Debug)]
+pub struct ShardRecovered {
+    pub(super) shard: ShardId,
+    pub(super) directory_id: [u8; 16],
+    pub(super) generation: u64,
+    pub(super) journal: RecoveredJournal,
+    pub(super) logs: FxHashMap<TopicPartition, LogState>,
+}
+
+impl Recovered {
+    /// The logs that were found and live.
+    #[must_use]
+    pub fn logs(&self) -> &FxHashMap<TopicPartition, LogState> {
+        &self.logs
+    }
+
+    /// What was done.
+    #[must_use]
+    pub fn report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// Takes out what `shard` will own: its journal's files and the logs that `owns` names. Logs
+    /// that no shard takes stay in the base checkpoint.
+    pub fn take_shard(
+        &mut self,
+        shard: ShardId,
+        owns: impl Fn(&TopicPartition) -> bool,
+    ) -> ShardRecovered {
+        let taken: Vec<_> = self.logs.keys().copied().filter(owns).collect();
+        let logs = taken.iter().filter_map(|tp| self.logs.remove_entry(tp)).collect();
+        let journal = self.journals.remove(&shard.0).unwrap_or_else(RecoveredJournal::fresh);
+        let (directory_id, generation) = (self.directory_id, self.generation);
+        ShardRecovered { shard, directory_id, generation, journal, logs }
+    }
+}
+
+/// Recovers a data directory. `live` gives the settings of the logs that exist; entries of others
+/// are passed over, so that nothing that was deleted comes back. An empty directory is a fresh
+/// start.
+///
+/// Changes nothing until everything was read and judged whole up to the point where it is written;
+/// repeated after a crash of its own it does the same again.
+///
+/// # Errors
+/// [`RecoveryError`]; nothing is deleted then.
+pub async fn recover(
+    disk: &Disk,
+    dir: &Path,
+    directory_id: [u8; 16],
+    config: &StoreConfig,
+    now_ms: i64,
+    live: &dyn Fn(&TopicPartition) -> Option<LogConfig>,
+) -> Result<Recovered, RecoveryError> {
+    let (starts, states, generation) = load_checkpoints(disk, dir, directory_id).await?;
+    let mut replay = Replay::new(disk, dir, config, now_ms, live);
+    replay.take_states(states, dir)?;
+    let mut journals = BTreeMap::new();
+    for (shard, start) in starts {
+        let path = dir.join("journal").join(shard.to_string());
+        let mut reader = JournalReader::open(
+            disk,
+            &path,
+            directory_id,
+            start.journal.from(),
+            start.journal.activated,
+            start.clean,
+        )
+        .await?;
+        while let Some(group) = reader.next().await? {
+            replay.group(&group).await?;
+        }
+        let (file_seq, group) = reader.next_numbers();
+        let from = ReplayFrom { file_seq, pos: FIRST_GROUP_POS, group };
+        journals.insert(shard, RecoveredJournal { from, spares: reader.spares() });
+    }
+    replay.drain_all().await?;
+    let generation = generation + 1;
+    let journal_starts = journals
+        .iter()
+        .map(|(shard, journal)| JournalStart::new(*shard, journal.from, false))
+        .collect();
+    let mut logs = replay.states();
+    let base = Checkpoint {
+        generation,
+        clean: false,
+        journals: journal_starts,
+        logs: logs.values().cloned().collect(),
+    };
+    write_base(disk, dir, directory_id, &base).await?;
+    replay.clean_up().await?;
+    logs.retain(|tp, _| live(tp).is_some());
+    Ok(Recovered { directory_id, generation, journals, logs, report: replay.report })
+}
+
+struct ShardStart {
+    journal: JournalStart,
+    clean: bool,
+}
+
+type Loaded = (BTreeMap<u16, ShardStart>, FxHashMap<TopicPartition, LogState>, u64);
+
+/// The newest word on every journal and log: a shard's checkpoint of the last start, else the base.
+async fn load_checkpoints(
+    disk: &Disk,
+    dir: &Path,
+    directory_id: [u8; 16],
+) -> Result<Loaded, RecoveryError> {
+    let base_files = CheckpointFiles::new(dir, BASE_NAME, directory_id);
+    let base = base_files.load(disk).await?.map(|found| found.checkpoint);
+    let generation = base.as_ref().map_or(0, |base| base.generation);
+    let (mut starts, mut states) = (BTreeMap::new(), FxHashMap::default());
+    let (base_journals, base_logs) = base.map_or_else(Default::default, |b| (b.journals, b.logs));
+    for shard in shard_names(disk, dir).await? {
+        let known = base_journals.iter().find(|journal| journal.shard == shard).cloned();
+        let fresh = || JournalStart::new(shard, RecoveredJournal::fresh().from, false);
+        let start = ShardStart { journal: known.unwrap_or_else(fresh), clean: false };
+        starts.insert(shard, start);
+    }
+    states.extend(base_logs.into_iter().map(|log| (log.topic_partition(), log)));
+    let shards: Vec<u16> = starts.keys().copied().collect();
+    for shard in shards {
+        let files = CheckpointFiles::new(dir, shard.to_string(), directory_id);
+        let Some(Found { checkpoint, .. }) = files.load(disk).await? else { continue };
+        if checkpoint.generation > generation {
+            let reason = format!(
+                "the checkpoint of shard {shard} is of start {}, the base of start {generation}",
+                checkpoint.generation
+            );
+            return Err(RecoveryError::Corrupt { path: dir.join("checkpoint"), reason });
+        }
+        if checkpoint.generation < generation {
+            continue; // drained by an earlier recovery
+        }
+        let clean = checkpoint.clean;
+        if let Some(journal) = checkpoint.journals.into_iter().next() {
+            starts.insert(shard, ShardStart { journal, clean });
+        }
+        states.extend(checkpoint.logs.into_iter().map(|log| (log.topic_partition(), log)));
+    }
+    Ok((starts, states, generation))
+}
+
+/// Shards that have a journal.
+async fn shard_names(disk: &Disk, dir: &Path) -> Result<Vec<u16>, RecoveryError> {
+    let path = dir.join("journal");
+    let names = missing_is_none(disk.list(&path).await)
+        .map_err(|error| RecoveryError::Io { path, error })?
+        .unwrap_or_default();
+    Ok(names.iter().filter(|e| e.is_dir).filter_map(|entry| entry.name.parse().ok()).collect())
+}
+
+async fn write_base(
+    disk: &Disk,
+    dir: &Path,
+    directory_id: [u8; 16],
+    base: &Checkpoint,
+) -> Result<(), RecoveryError> {
+    let path = dir.join("checkpoint");
+    let failed = |error| RecoveryError::Io { path: path.clone(), error };
+    if !disk.exists(&path).await.map_err(failed)? {
+        disk.create_dir_all(&path).await.map_err(failed)?;
+        disk.sync_dir(dir).await.map_err(failed)?;
+    }
+    let files = CheckpointFiles::new(dir, BASE_NAME, directory_id);
+    // Both copies say the same: the shards' journals begin anew behind it.
+    for turn in 0..2 {
+        let sequence = base.generation * 2 + turn;
+        files.write(disk, sequence, base).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A replay in progress.
+struct Replay<'a> {
+    files: Rc<SegmentFiles>,
+    config: &'a StoreConfig,
+    now_ms: i64,
+    live: &'a dyn Fn(&TopicPartition) -> Option<LogConfig>,
+    logs: FxHashMap<TopicPartition, ReplayedLog>,
+    /// States of logs that are not live, as they were.
+    pending_bytes: usize,
+    report: RecoveryReport,
+}
+
+struct ReplayedLog {
+    log: Rc<RefCell<Log>>,
+    /// First entry that the checkpoint does not know.
+    from: (u64, u32),
+}
+
+impl<'a> Replay<'a> {
+    fn new(
+        disk: &Disk,
+        dir: &Path,
+        config: &'a StoreConfig,
+        now_ms: i64,
+        live: &'a dyn Fn(&TopicPartition) -> Option<LogConfig>,
+    ) -> Replay<'a> {
+        let ledger = Rc::new(CopyLedger::default());
+        let latch = Rc::new(FailureLatch::default());
+        let files =
+            SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
+        Replay {
+            files,
+            config,
+            now_ms,
+            live,
+            logs: FxHashMap::default(),
+            pending_bytes: 0,
+            report: RecoveryReport::default(),
+        }
+    }
+
+    fn take_states(
+        &mut self,
+        states: FxHashMap<TopicPartition, LogState>,
+        dir: &Path,
+    ) -> Result<(), RecoveryError> {
+        for (tp, state) in states {
+            let Some(config) = (self.live)(&tp) else {
+                self.report.strays.push(tp);
+                continue;
+            };
+            let from = (state.replay_group, state.replay_entry);
+            let log = self.log_of(&state, config).filter(|_| state.is_sane());
+            let Some(log) = log else {
+                let reason = format!("the checkpoint's state of {tp} makes no sense");
+                return Err(RecoveryError::Corrupt { path: dir.join("checkpoint"), reason });
+            };
+            self.logs.insert(tp, ReplayedLog { log, from });
+        }
+        Ok(())
+    }
+
+    fn log_of(&self, state: &LogState, config: LogConfig) -> Option<Rc<RefCell<Log>>> {
+        let ids_max = self.config.producer_ids_max;
+        let log = Log::from_state(state, 0, config, self.files.clone(), ids_max)?;
+        Some(Rc::new(RefCell::new(log)))
+    }
+
+    async fn group(&mut self, read: &ReplayedGroup) -> Result<(), RecoveryError> {
+        self.report.groups_replayed += 1;
+        let group = Group::replayed(read.seq, read.bytes.clone());
+        for (entry, number) in read.entries().iter().zip(0..) {
+            self.entry(read, &group, entry, number)?;
+        }
+        if self.pending_bytes >= PENDING_BYTES_MAX {
+            self.drain_all().await?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        read: &ReplayedGroup,
+        group: &Rc<Group>,
+        entry: &EntryHeader,
+        number: u32,
+    ) -> Result<(), RecoveryError> {
+        let tp = entry.topic_partition();
+        let Some(replayed) = self.replayed_log(tp) else { return Ok(()) };
+        if (group.seq(), number) < replayed.from {
+            return Ok(());
+        }
+        let log = replayed.log.clone();
+        let mut log = log.borrow_mut();
+        match entry.kind() {
+            Some(EntryKind::Append) => {
+                if entry.first() < log.log_end() {
+                    let reason = format!(
+                        "group {} appends to {tp} at {}, but the log ends at {}",
+                        group.seq(),
+                        entry.first(),
+                        log.log_end()
+                    );
+                    return Err(RecoveryError::Corrupt { path: read.file.clone(), reason });
+                }
+                let range = entry.range();
+                let start = u32::try_from(range.start).expect("a field of 32 bits");
+                let batch = StoredBatch::split_first(&read.bytes[range]);
+                let (batch, _) = batch.expect("checked when the group was read");
+                self.pending_bytes += batch.len_bytes();
+                self.report.batches_replayed += 1;
+                log.replay_append(group, (number, start), batch);
+            }
+            Some(EntryKind::Truncate) => log.cut_end(entry.first()),
+            Some(EntryKind::LogStart) => log.cut_start(entry.first()),
+            Some(EntryKind::EpochStart) => log.replay_epoch(entry.leader_epoch(), entry.first()),
+            Some(EntryKind::Drop) => {
+                log.delete();
+                self.logs.remove(&tp);
+                self.report.strays.push(tp);
+            }
+            Some(EntryKind::SegmentExtent) | None => {}
+        }
+        Ok(())
+    }
+
+    /// The log of an entry, made now if this is its first; `None` if it does not live.
+    fn replayed_log(&mut self, tp: TopicPartition) -> Option<&ReplayedLog> {
+        if !self.logs.contains_key(&tp) {
+            if self.report.strays.contains(&tp) {
+                return None;
+            }
+            let Some(config) = (self.live)(&tp) else {
+                self.report.strays.push(tp);
+                return None;
+            };
+            let log = self.log_of(&LogState::empty(tp), config)?;
+            self.logs.insert(tp, ReplayedLog { log, from: (0, 0) });
+        }
+        self.logs.get(&tp)
+    }
+
+    /// Puts everything that was replayed into segments. Nothing is believed before the base
+    /// checkpoint says so.
+    async fn drain_all(&mut self) -> Result<(), RecoveryError> {
+        let drained = async {
+            for replayed in self.logs.values() {
+                while write_extent(&self.files, &replayed.log, self.now_ms).await?.is_some() {}
+                let flushes = replayed.log.borrow().index_flushes();
+                for flush in flushes {
+                    let written =
+                        self.files.write_index(flush.key, flush.first, &flush.entries).await;
+                    written.map_err(|error| self.files.latch().trip("index", &error))?;
+                    replayed.log.borrow_mut().index_flushed(&flush);
+                }
+                replayed.log.borrow_mut().prune_tail_all();
+            }
+            let synced = self.files.sync_written().await;
+            synced.map_err(|error| self.files.latch().trip("sync of segments", &error))?;
+            Ok(())
+        };
+        let drained: Result<(), StorageError> = drained.await;
+        drained.map_err(|error| RecoveryError::Drain(error.to_string()))?;
+        self.pending_bytes = 0;
+        Ok(())
+    }
+
+    fn states(&self) -> FxHashMap<TopicPartition, LogState> {
+        self.logs.iter().map(|(tp, replayed)| (*tp, replayed.log.borrow().to_state((0, 0)))).collect()
+    }
+
+    /// Removes what no log holds any more, and what a crashed run left behind the known ends of
+    /// the logs that it had written to. The base checkpoint is durable by now.
+    async fn clean_up(&mut self) -> Result<(), RecoveryError> {
+        for (tp, replayed) in &self.logs {
+            if !replayed.log.borrow().is_touched() {
+                continue; // nothing was ever written behind what the checkpoint knew
+            }
+            let dir = self.files.partition_dir(*tp);
+            let result = self.clean_up_log(&dir, &replayed.log).await;
+            result.map_err(|error| RecoveryError::Io { path: dir, error })?;
+        }
+        Ok(())
+    }
+
+    async fn clean_up_log(&self, dir: &PathBuf, log: &Rc<RefCell<Log>>) -> std::io::Result<()> {
+        let Some(names) = missing_is_none(self.files.disk().list(dir).await)? else {
+            return Ok(());
+        };
+        let known = log.borrow().segment_ends();
+        for entry in names {
+            let base = entry.name.split('.').next().and_then(|base| base.parse::<i64>().ok());
+            let Some(base) = base else { continue };
+            let path = dir.join(&entry.name);
+            match known.iter().find(|(known, _)| known.0 == base) {
+                None => self.files.disk().remove_file(&path).await?,
+                Some((_, end)) if entry.name.ends_with(".log") && entry.len > *end => {
+                    let key = log.borrow().segment_key(crate::base::ids::Offset(base));
+                    self.files.open(key).await?.file().truncate(*end).await?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

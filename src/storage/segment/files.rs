@@ -1,0 +1,417 @@
+//! The segment files of one store: names, a bounded set of open ones, and what is not synced yet.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::base::ids::{Offset, TopicPartition};
+use crate::base::limits::BLOCK_ALIGN;
+use crate::io::disk::{Disk, OpenOptions};
+use crate::io::file::File;
+
+use super::super::copy_ledger::CopyLedger;
+use super::super::error::StorageError;
+use super::super::latch::FailureLatch;
+use super::super::settings::StoreConfig;
+use super::SegmentKey;
+use super::block::BlockHeader;
+use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry};
+
+/// Sizes that readers and writers of segments need.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage) struct SegmentLimits {
+    pub(in crate::storage) extent_bytes: usize,
+    pub(in crate::storage) block_bytes: usize,
+    pub(in crate::storage) open_max: usize,
+    pub(in crate::storage) decompressed_bytes_max: usize,
+}
+
+impl SegmentLimits {
+    pub(in crate::storage) fn of(config: &StoreConfig) -> SegmentLimits {
+        SegmentLimits {
+            extent_bytes: config.extent_bytes,
+            block_bytes: config.block_bytes,
+            open_max: config.open_segments_max,
+            decompressed_bytes_max: config.decompressed_bytes_max,
+        }
+    }
+}
+
+/// An index in memory.
+#[derive(Clone)]
+enum LoadedIndex {
+    /// As the index file has it.
+    Stored(Rc<Vec<IndexEntry>>),
+    /// From the block headers up to a position.
+    Rebuilt(Rc<Vec<IndexEntry>>, u64),
+}
+
+/// An open segment file and what is known of its index.
+pub(in crate::storage) struct OpenSegment {
+    file: File,
+    index: RefCell<Option<LoadedIndex>>,
+    last_used: Cell<u64>,
+}
+
+impl OpenSegment {
+    pub(in crate::storage) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Forgets the index: a block was not where it said.
+    pub(in crate::storage) fn forget_index(&self) {
+        *self.index.borrow_mut() = None;
+    }
+}
+
+/// The segment files of one store. Single-threaded.
+pub(in crate::storage) struct SegmentFiles {
+    disk: Disk,
+    root: PathBuf,
+    limits: SegmentLimits,
+    latch: Rc<FailureLatch>,
+    ledger: Rc<CopyLedger>,
+    open: RefCell<FxHashMap<SegmentKey, Rc<OpenSegment>>>,
+    clock: Cell<u64>,
+    unsynced: RefCell<FxHashSet<SegmentKey>>,
+    unsynced_dirs: RefCell<FxHashSet<PathBuf>>,
+    known_dirs: RefCell<FxHashSet<TopicPartition>>,
+}
+
+impl SegmentFiles {
+    pub(in crate::storage) fn new(
+        disk: Disk,
+        dir: &Path,
+        limits: SegmentLimits,
+        latch: Rc<FailureLatch>,
+        ledger: Rc<CopyLedger>,
+    ) -> Rc<SegmentFiles> {
+        Rc::new(SegmentFiles {
+            disk,
+            root: dir.join("topics"),
+            limits,
+            latch,
+            ledger,
+            open: RefCell::default(),
+            clock: Cell::new(0),
+            unsynced: RefCell::default(),
+            unsynced_dirs: RefCell::default(),
+            known_dirs: RefCell::default(),
+        })
+    }
+
+    pub(in crate::storage) fn limits(&self) -> &SegmentLimits {
+        &self.limits
+    }
+
+    pub(in crate::storage) fn latch(&self) -> &FailureLatch {
+        &self.latch
+    }
+
+    pub(in crate::storage) fn ledger(&self) -> &CopyLedger {
+        &self.ledger
+    }
+
+    pub(in crate::storage) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    fn topic_dir(&self, topic_partition: TopicPartition) -> PathBuf {
+        let hex: String =
+            topic_partition.topic_id.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.root.join(hex)
+    }
+
+    /// Directory of a partition's segments.
+    pub(in crate::storage) fn partition_dir(&self, topic_partition: TopicPartition) -> PathBuf {
+        self.topic_dir(topic_partition).join(topic_partition.partition.to_string())
+    }
+
+    pub(in crate::storage) fn path(&self, key: SegmentKey, extension: &str) -> PathBuf {
+        let name = format!("{}.{extension}", segment_name(key.base_offset));
+        self.partition_dir(key.topic_partition).join(name)
+    }
+
+    /// The segment's file, opened now if need be. The set of open files is bounded; who holds one
+    /// that was closed here keeps it until done.
+    pub(in crate::storage) async fn open(&self, key: SegmentKey) -> io::Result<Rc<OpenSegment>> {
+        if let Some(held) = self.held(key) {
+            return Ok(held);
+        }
+        let options = OpenOptions { write: true, create: false, direct: true };
+        let file = self.disk.open(&self.path(key, "log"), options).await?;
+        Ok(self.hold(key, file))
+    }
+
+    /// A new, empty segment file. What had this name was never part of the log, or was truncated.
+    pub(in crate::storage) async fn create(&self, key: SegmentKey) -> io::Result<Rc<OpenSegment>> {
+        self.ensure_dir(key.topic_partition).await?;
+        let stale_index = self.path(key, "index");
+        if self.disk.exists(&stale_index).await? {
+            self.disk.remove_file(&stale_index).await?;
+        }
+        let options = OpenOptions { write: true, create: true, direct: true };
+        let file = self.disk.open(&self.path(key, "log"), options).await?;
+        if file.len()? > 0 {
+            file.truncate(0).await?;
+        }
+        let dir = self.partition_dir(key.topic_partition);
+        self.unsynced_dirs.borrow_mut().insert(dir);
+        self.open.borrow_mut().remove(&key);
+        Ok(self.hold(key, file))
+    }
+
+    /// Notes a completed write that no sync has covered.
+    pub(in crate::storage) fn note_written(&self, key: SegmentKey) {
+        self.unsynced.borrow_mut().insert(key);
+    }
+
+    /// Makes every segment write, and every new name, that was completed before this call durable.
+    pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
+        let dirs = self.unsynced_dirs.take();
+        let keys = self.unsynced.take();
+        for key in keys {
+            // It may be gone: its partition was deleted meanwhile.
+            let Some(segment) = missing_is_none(self.open(key).await)? else { continue };
+            segment.file.datasync().await?;
+        }
+        for dir in dirs {
+            missing_is_none(self.disk.sync_dir(&dir).await)?;
+        }
+        Ok(())
+    }
+
+    /// Makes one segment durable.
+    pub(in crate::storage) async fn sync_segment(&self, key: SegmentKey) -> io::Result<()> {
+        self.open(key).await?.file.datasync().await?;
+        // Only now: a checkpoint that runs meanwhile must still see it as not synced.
+        self.unsynced.borrow_mut().remove(&key);
+        Ok(())
+    }
+
+    /// Writes entries to the index file, from entry number `first` on. Not synced: an index that
+    /// does not check is rebuilt.
+    pub(in crate::storage) async fn write_index(
+        &self,
+        key: SegmentKey,
+        first: u32,
+        entries: &[IndexEntry],
+    ) -> io::Result<()> {
+        let options = OpenOptions { write: true, create: true, direct: false };
+        let file = self.disk.open(&self.path(key, "index"), options).await?;
+        let bytes = Bytes::from(index::encode(key.base_offset, first, entries));
+        file.write_at(bytes, u64::from(first) * INDEX_ENTRY_BYTES as u64, false).await
+    }
+
+    /// Writes a sealed segment's snapshot, durable but for its name.
+    pub(in crate::storage) async fn write_snapshot(
+        &self,
+        key: SegmentKey,
+        content: Bytes,
+    ) -> io::Result<()> {
+        let options = OpenOptions { write: true, create: true, direct: false };
+        let file = self.disk.open(&self.path(key, "snapshot"), options).await?;
+        file.truncate(0).await?;
+        file.write_at(content, 0, false).await?;
+        let dir = self.partition_dir(key.topic_partition);
+        self.unsynced_dirs.borrow_mut().insert(dir);
+        file.datasync().await
+    }
+
+    /// Removes a segment's files.
+    pub(in crate::storage) async fn remove_segment(&self, key: SegmentKey) -> io::Result<()> {
+        self.open.borrow_mut().remove(&key);
+        self.unsynced.borrow_mut().remove(&key);
+        for extension in ["log", "index", "snapshot"] {
+            missing_is_none(self.disk.remove_file(&self.path(key, extension)).await)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all files of a partition.
+    pub(in crate::storage) async fn remove_partition(
+        &self,
+        topic_partition: TopicPartition,
+    ) -> io::Result<()> {
+        self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.unsynced.borrow_mut().retain(|key| key.topic_partition != topic_partition);
+        self.known_dirs.borrow_mut().remove(&topic_partition);
+        let dir = self.partition_dir(topic_partition);
+        missing_is_none(self.disk.remove_dir_all(&dir).await)?;
+        let topic_dir = self.topic_dir(topic_partition);
+        let left = missing_is_none(self.disk.list(&topic_dir).await)?;
+        if left.is_some_and(|names| names.is_empty()) {
+            missing_is_none(self.disk.remove_dir_all(&topic_dir).await)?;
+        }
+        Ok(())
+    }
+
+    /// The entries of the index file if there are `count` that check; else (or if `count` is not
+    /// known) those found by hopping over the blocks in the first `file_bytes`.
+    pub(in crate::storage) async fn index(
+        &self,
+        key: SegmentKey,
+        segment: &OpenSegment,
+        count: Option<u32>,
+        file_bytes: u64,
+    ) -> Result<Rc<Vec<IndexEntry>>, StorageError> {
+        let held = segment.index.borrow().clone();
+        if let Some(count) = count {
+            match &held {
+                Some(LoadedIndex::Stored(entries)) if entries.len() >= count as usize => {
+                    return Ok(entries.clone());
+                }
+                _ => {}
+            }
+            if let Some(entries) = self.load_index(key, count, file_bytes).await? {
+                let entries = Rc::new(entries);
+                *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
+                return Ok(entries);
+            }
+            tracing::warn!(segment = %self.path(key, "log").display(), "the index does not check: it is rebuilt");
+            // As many as the file ought to have: what lies behind is the caller's pending part.
+            let mut entries = self.rebuild_index(key, segment, Vec::new(), 0, file_bytes).await?;
+            entries.truncate(count as usize);
+            let entries = Rc::new(entries);
+            *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
+            return Ok(entries);
+        }
+        let (known, covered) = match held {
+            Some(LoadedIndex::Rebuilt(entries, covered)) if covered <= file_bytes => {
+                if covered == file_bytes {
+                    return Ok(entries);
+                }
+                (entries.as_ref().clone(), covered)
+            }
+            _ => (Vec::new(), 0),
+        };
+        let entries = Rc::new(self.rebuild_index(key, segment, known, covered, file_bytes).await?);
+        *segment.index.borrow_mut() = Some(LoadedIndex::Rebuilt(entries.clone(), file_bytes));
+        Ok(entries)
+    }
+
+    async fn load_index(
+        &self,
+        key: SegmentKey,
+        count: u32,
+        file_bytes: u64,
+    ) -> Result<Option<Vec<IndexEntry>>, StorageError> {
+        if count == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let failed = |error| StorageError::read("read of an index", error);
+        let opened = self.disk.open(&self.path(key, "index"), OpenOptions::default()).await;
+        let Some(file) = missing_is_none(opened).map_err(failed)? else { return Ok(None) };
+        let len = count as usize * INDEX_ENTRY_BYTES;
+        if file.len().map_err(failed)? < len as u64 {
+            return Ok(None);
+        }
+        let bytes = file.read_at(0, len).await.map_err(failed)?;
+        Ok(index::decode(key.base_offset, &bytes, count, file_bytes))
+    }
+
+    async fn rebuild_index(
+        &self,
+        key: SegmentKey,
+        segment: &OpenSegment,
+        mut entries: Vec<IndexEntry>,
+        mut pos: u64,
+        file_bytes: u64,
+    ) -> Result<Vec<IndexEntry>, StorageError> {
+        let mut hops = 0_u32;
+        while pos < file_bytes {
+            let block = segment.file.read_at(pos, BLOCK_ALIGN).await;
+            let block = block.map_err(|error| StorageError::read("read of a segment", error))?;
+            let Some(header) = BlockHeader::find(&block, key.topic_partition) else {
+                return Err(StorageError::Corrupt {
+                    topic_partition: key.topic_partition,
+                    offset: entries.last().map_or(key.base_offset, |last| last.last_offset.plus(1)),
+                    reason: "a block header of the segment does not check",
+                });
+            };
+            let mut entry = IndexEntry {
+                base_offset: header.base_offset(),
+                last_offset: header.last_offset(),
+                pos,
+                payload_bytes: u32::try_from(header.payload_bytes()).expect("a field of 32 bits"),
+                max_timestamp_so_far: header.max_timestamp(),
+            };
+            let block_bytes = header.block_bytes();
+            while entries.last().is_some_and(|last| last.base_offset >= entry.base_offset) {
+                entries.pop();
+            }
+            if let Some(last) = entries.last() {
+                entry.max_timestamp_so_far =
+                    entry.max_timestamp_so_far.max(last.max_timestamp_so_far);
+            }
+            entries.push(entry);
+            pos += block_bytes;
+            hops += 1;
+            if hops.is_multiple_of(64) {
+                futures_lite::future::yield_now().await;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn ensure_dir(&self, topic_partition: TopicPartition) -> io::Result<()> {
+        if self.known_dirs.borrow().contains(&topic_partition) {
+            return Ok(());
+        }
+        let dir = self.partition_dir(topic_partition);
+        if !self.disk.exists(&dir).await? {
+            self.disk.create_dir_all(&dir).await?;
+            let mut unsynced = self.unsynced_dirs.borrow_mut();
+            // Every directory that may have a new name in it, down from the data directory.
+            unsynced.extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
+        }
+        self.known_dirs.borrow_mut().insert(topic_partition);
+        Ok(())
+    }
+
+    fn held(&self, key: SegmentKey) -> Option<Rc<OpenSegment>> {
+        let open = self.open.borrow();
+        let held = open.get(&key)?;
+        held.last_used.set(self.tick());
+        Some(held.clone())
+    }
+
+    fn hold(&self, key: SegmentKey, file: File) -> Rc<OpenSegment> {
+        let segment = Rc::new(OpenSegment {
+            file,
+            index: RefCell::new(None),
+            last_used: Cell::new(self.tick()),
+        });
+        let mut open = self.open.borrow_mut();
+        while open.len() >= self.limits.open_max.max(1) {
+            let oldest = open.iter().min_by_key(|(_, held)| held.last_used.get());
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+            open.remove(&oldest);
+        }
+        open.insert(key, segment.clone());
+        segment
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.set(self.clock.get() + 1);
+        self.clock.get()
+    }
+}
+
+/// Kafka's name of a segment: its base offset in twenty digits.
+pub(in crate::storage) fn segment_name(base_offset: Offset) -> String {
+    format!("{:020}", base_offset.0)
+}
+
+/// What is not there needs no work: its partition was deleted meanwhile.
+pub(in crate::storage) fn missing_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,101 @@
+//! Segments: where a log's batches lie for good, in aligned blocks, written behind the journal.
+//!
+//! Not here: what is acknowledged (the journal's business). Nothing in a segment is trusted beyond
+//! what the last checkpoint says of it; what lies behind is written again from the journal.
+//! Invariants: a file only grows, by whole blocks; a block holds whole batches; a later block whose
+//! base offset is not above an earlier one's last offset supersedes it from there on (truncation
+//! writes nothing). The index is derived: it is rebuilt from the block headers when it does not
+//! check.
+
+mod block;
+mod files;
+mod index;
+mod reader;
+mod writer;
+
+use std::rc::Rc;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::base::ids::{Offset, TopicPartition};
+
+pub(super) use block::block_bytes;
+pub(super) use files::{SegmentFiles, SegmentLimits, missing_is_none};
+pub(super) use index::{IndexEntry, push as push_entry};
+pub(super) use reader::{SegmentReader, latest_batch};
+pub(super) use writer::{BlockPlan, ExtentPlan, write_extent};
+
+/// One segment file of a log, as the log holds it in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) base_offset: Offset,
+    /// Bytes of whole blocks; the file may be longer, by what no checkpoint knew.
+    pub(super) file_bytes: u64,
+    /// Entries in the index file; `None`: it must be rebuilt.
+    pub(super) index_entries: Option<u32>,
+    /// Entries that are not in the index file yet.
+    pub(super) pending: Rc<Vec<IndexEntry>>,
+    pub(super) max_timestamp: i64,
+    /// Wall time of the first write.
+    pub(super) created_ms: i64,
+}
+
+impl Segment {
+    pub(super) fn new(base_offset: Offset, created_ms: i64) -> Segment {
+        Segment {
+            base_offset,
+            file_bytes: 0,
+            index_entries: Some(0),
+            pending: Rc::default(),
+            max_timestamp: i64::MIN,
+            created_ms,
+        }
+    }
+
+    pub(super) fn from_state(state: &SegmentState) -> Segment {
+        Segment {
+            base_offset: Offset(state.base_offset),
+            file_bytes: state.file_bytes,
+            index_entries: state.index_entries,
+            pending: Rc::default(),
+            max_timestamp: state.max_timestamp,
+            created_ms: state.created_ms,
+        }
+    }
+
+    /// What a checkpoint says; the pending entries are written to the index file beforehand, and
+    /// if that file is lost, it is rebuilt.
+    pub(super) fn to_state(&self) -> SegmentState {
+        SegmentState {
+            base_offset: self.base_offset.0,
+            file_bytes: self.file_bytes,
+            index_entries: self.index_entries.map(|held| {
+                held + u32::try_from(self.pending.len()).expect("fewer blocks than 2^32")
+            }),
+            max_timestamp: self.max_timestamp,
+            created_ms: self.created_ms,
+        }
+    }
+}
+
+/// One segment in a checkpoint.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct SegmentState {
+    /// Offset that names the file.
+    pub base_offset: i64,
+    /// Bytes of whole blocks that were durable.
+    pub file_bytes: u64,
+    /// Entries of the index; `None`: rebuild it.
+    pub index_entries: Option<u32>,
+    /// Largest batch timestamp.
+    pub max_timestamp: i64,
+    /// Wall time of the first write, for `segment.ms`.
+    pub created_ms: i64,
+}
+
+/// Names one segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SegmentKey {
+    pub(super) topic_partition: TopicPartition,
+    pub(super) base_offset: Offset,
+}

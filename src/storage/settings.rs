@@ -1,0 +1,78 @@
+//! Settings of a store and of one log.
+
+/// Settings of one partition's log, from its topic's configs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is closed before its file would grow beyond this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is closed at the first write this long after its first one.
+    pub segment_ms: i64,
+    /// `flush.messages`: records that may be acknowledged before they are synced. 1: every record
+    /// is durable before its acknowledgement.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long a written record may stay without a sync; `i64::MAX` for ever.
+    pub flush_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            flush_messages: 1,
+            flush_ms: i64::MAX,
+        }
+    }
+}
+
+/// Settings of one store (one shard's part of one data directory).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Length of a journal file in bytes; one that must hold a larger batch is made longer.
+    pub journal_file_bytes: u64,
+    /// Journal files at most. When none is free, commits wait. At least 3: one being written, and
+    /// what two checkpoints need.
+    pub journal_files_max: usize,
+    /// A group is closed at this many bytes, unless a single batch is larger.
+    pub group_bytes_max: usize,
+    /// Bytes that may be staged and not yet written before [`crate::storage::Journal::has_room`]
+    /// says no.
+    pub staged_bytes_max: usize,
+    /// A log with this many written bytes outside its segments is written behind at once, in
+    /// writes of at most this many bytes.
+    pub extent_bytes: usize,
+    /// Batches of a log are packed into blocks of about this many bytes: the unit of the index.
+    pub block_bytes: usize,
+    /// Batches older than this many journal bytes are written behind, however few they are: bounds
+    /// what recovery replays and what a trickling partition pins in memory.
+    pub write_behind_window_bytes: u64,
+    /// Journal bytes between two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Written and already written-behind bytes kept in memory for tailing readers.
+    pub read_cache_bytes: usize,
+    /// Segment files held open.
+    pub open_segments_max: usize,
+    /// Bound of decompression in look-ups by time.
+    pub decompressed_bytes_max: usize,
+    /// Bound on producer ids remembered by one partition.
+    pub producer_ids_max: usize,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            journal_file_bytes: 64 << 20,
+            journal_files_max: 8,
+            group_bytes_max: 1 << 20,
+            staged_bytes_max: 32 << 20,
+            extent_bytes: 1 << 20,
+            block_bytes: 128 << 10,
+            write_behind_window_bytes: 64 << 20,
+            checkpoint_bytes: 64 << 20,
+            read_cache_bytes: 32 << 20,
+            open_segments_max: 512,
+            decompressed_bytes_max: 64 << 20,
+            producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The background steps: writing behind, checkpoints, spare journal files, closing.
+
+use std::rc::Rc;
+
+use super::super::checkpoint::{Checkpoint, JournalStart};
+use super::super::error::StorageError;
+use super::super::journal::{Group, ReplayFrom};
+use super::super::log::{IndexFlush, LogState};
+use super::super::segment::write_extent;
+use super::{CheckpointTurns, LogRef, SlotOf, Store};
+
+/// A moment's state of the store, to be made durable.
+struct Image {
+    from: ReplayFrom,
+    bytes_written: u64,
+    states: Vec<LogState>,
+    flushes: Vec<(LogRef, IndexFlush)>,
+    logs: Vec<LogRef>,
+}
+
+impl Store {
+    /// One step of writing behind: the next extent of the log that has a whole one, or that has
+    /// waited for longer than the window of journal bytes, or of the one that waits longest when
+    /// the journal has no free file. Waits when there is nothing to do.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn write_behind(&self) -> Result<(), StorageError> {
+        loop {
+            self.latch.check_open()?;
+            {
+                let _turn = self.write_gate.enter().await;
+                if let Some((slot, log)) = self.pick_to_write() {
+                    return self.write_log(slot, &log).await;
+                }
+            }
+            self.wait_for_work().await;
+        }
+    }
+
+    /// Makes what is in segments durable, says so in a checkpoint, and frees the journal files that
+    /// neither of the two checkpoint copies needs.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn checkpoint(&self) -> Result<(), StorageError> {
+        self.checkpoint_as(false).await
+    }
+
+    /// Waits until a checkpoint would be worth it (enough journal was written since the last, or
+    /// a commit waits for a free file), then does it.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn checkpoint_when_due(&self) -> Result<(), StorageError> {
+        loop {
+            self.latch.check_open()?;
+            if self.checkpoint_is_due() {
+                return self.checkpoint().await;
+            }
+            self.wait_for_work().await;
+        }
+    }
+
+    /// Waits until a spare journal file is missing, then writes one.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn prewrite(&self) -> Result<(), StorageError> {
+        let files = self.journal.files();
+        loop {
+            self.latch.check_open()?;
+            if files.wants_spare() {
+                let written = files.prewrite().await;
+                return written.map_err(|error| self.latch.trip("spare journal file", &error));
+            }
+            self.latch.or_wait(files.changed()).await;
+        }
+    }
+
+    /// Writes everything into segments and leaves a checkpoint behind which the next start reads
+    /// nothing. The loops that call the other steps have ended: see [`Store::begin_close`].
+    ///
+    /// # Errors
+    /// `Failed`: the next start replays the journal, as after a crash.
+    pub async fn close(self: Rc<Self>) -> Result<(), StorageError> {
+        while !self.journal.is_idle() {
+            self.request_sync();
+            self.commit_group().await?;
+        }
+        {
+            let _turn = self.write_gate.enter().await;
+            for log in self.open_logs() {
+                while write_extent(&self.files, &log, self.clock.wall_ms()).await?.is_some() {}
+            }
+        }
+        self.checkpoint_as(true).await
+    }
+
+    /// Whether [`Store::write_behind`] would do something.
+    pub(super) fn has_write_work(&self) -> bool {
+        !self.ready.borrow().is_empty() || self.aging_is_pressing()
+    }
+
+    /// Whether [`Store::checkpoint_when_due`] would do something.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
+        let turns = self.turns.get();
+        let since = self.journal.bytes_written() - turns.bytes_at_last;
+        if since >= self.config.checkpoint_bytes {
+            return true;
+        }
+        // Somebody waits for a file: would this or the next one free any?
+        self.journal.files().is_starved()
+            && (turns.previous.file_seq < turns.last.file_seq
+                || turns.last.file_seq < self.replay_from().file_seq)
+    }
+
+    async fn wait_for_work(&self) {
+        let either = futures_lite::future::or(
+            self.latch.or_wait(&self.work),
+            self.journal.files().changed().wait(),
+        );
+        either.await;
+    }
+
+    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
+    /// others after the step that they are in. Call [`Store::close`] when they have.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
+    }
+
+    fn aging_is_pressing(&self) -> bool {
+        let front = self.aging.borrow().front().copied();
+        let Some(front) = front else { return false };
+        let Some(log) = self.log_in(front) else { return true };
+        if self.journal.files().is_starved() {
+            return log.borrow().has_unsettled_written();
+        }
+        let log = log.borrow();
+        let place = log.oldest_unsettled().and_then(|group| group.place());
+        place.is_none_or(|place| {
+            let behind = self.journal.bytes_written() - place.bytes_before;
+            behind >= self.config.write_behind_window_bytes
+        })
+    }
+
+    fn pick_to_write(&self) -> Option<(SlotOf, LogRef)> {
+        loop {
+            let ready = self.ready.borrow_mut().pop_front();
+            let Some(slot) = ready else { break };
+            if let Some(log) = self.log_in(slot) {
+                log.borrow_mut().flags().ready = false;
+                return Some((slot, log));
+            }
+        }
+        while self.aging_is_pressing() {
+            let slot = self.aging.borrow_mut().pop_front()?;
+            if let Some(log) = self.log_in(slot) {
+                log.borrow_mut().flags().aging = false;
+                return Some((slot, log));
+            }
+        }
+        None
+    }
+
+    async fn write_log(&self, slot: SlotOf, log: &LogRef) -> Result<(), StorageError> {
+        let done = write_extent(&self.files, log, self.clock.wall_ms()).await?;
+        done.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
+        let left = {
+            let mut log = log.borrow_mut();
+            let left = log.has_unsettled_written() && !log.is_deleted();
+            let whole_extent = log.unsettled_bytes() >= self.config.extent_bytes;
+            let flags = log.flags();
+            if left && !flags.aging {
+                // What is left waited as long as the others at the front.
+                flags.aging = true;
+                self.aging.borrow_mut().push_front(slot);
+            }
+            if left && whole_extent && !flags.ready {
+                flags.ready = true;
+                self.ready.borrow_mut().push_back(slot);
+            }
+            left
+        };
+        if !left {
+            self.forget_settled_front();
+        }
+        if self.checkpoint_is_due() {
+            self.work.notify();
+        }
+        Ok(())
+    }
+
+    /// Drops logs from the front of the queue that have nothing to write any more, so that the
+    /// front says how far behind the oldest is.
+    fn forget_settled_front(&self) {
+        loop {
+            let front = self.aging.borrow().front().copied();
+            let Some(front) = front else { return };
+            if let Some(log) = self.log_in(front) {
+                if log.borrow().oldest_unsettled().is_some() {
+                    return;
+                }
+                log.borrow_mut().flags().aging = false;
+            }
+            self.aging.borrow_mut().pop_front();
+        }
+    }
+
+    fn replay_from(&self) -> ReplayFrom {
+        self.journal.replay_from(self.oldest_needed().as_deref())
+    }
+
+    /// The oldest group with batches that are in no segment.
+    fn oldest_needed(&self) -> Option<Rc<Group>> {
+        let slots = self.slots.borrow();
+        let groups = slots.logs.iter().flatten().filter_map(|log| {
+            log.borrow().oldest_unsettled().cloned()
+        });
+        groups.min_by_key(|group| group.seq())
+    }
+
+    async fn checkpoint_as(&self, clean: bool) -> Result<(), StorageError> {
+        let _turn = self.checkpoint_gate.enter().await;
+        self.latch.check()?;
+        let image = self.image();
+        let written = self.write_checkpoint(&image, clean).await;
+        written.map_err(|error| self.latch.trip("checkpoint", &error))?;
+        for (log, flush) in &image.flushes {
+            log.borrow_mut().index_flushed(flush);
+        }
+        let turns = self.turns.get();
+        self.turns.set(CheckpointTurns {
+            sequence: turns.sequence + 1,
+            last: image.from,
+            previous: turns.last,
+            bytes_at_last: image.bytes_written,
+        });
+        // The older copy must stay good.
+        self.journal.release_before(turns.last.file_seq);
+        self.remove_garbage(&image.logs).await
+    }
+
+    fn image(&self) -> Image {
+        let next_entry = self.journal.next_entry();
+        let logs = self.open_logs();
+        let touched = logs.iter().filter(|log| log.borrow().is_touched());
+        let states = touched.map(|log| log.borrow().to_state(next_entry)).collect();
+        let flushes = logs
+            .iter()
+            .flat_map(|log| log.borrow().index_flushes().into_iter().map(|f| (log.clone(), f)))
+            .collect();
+        Image {
+            from: self.replay_from(),
+            bytes_written: self.journal.bytes_written(),
+            states,
+            flushes,
+            logs,
+        }
+    }
+
+    async fn write_checkpoint(&self, image: &Image, clean: bool) -> std::io::Result<()> {
+        for (log, flush) in &image.flushes {
+            if !log.borrow().is_deleted() {
+                let written = self.files.write_index(flush.key, flush.first, &flush.entries);
+                super::super::segment::missing_is_none(written.await)?;
+            }
+        }
+        self.files.sync_written().await?;
+        let checkpoint = Checkpoint {
+            generation: self.generation,
+            clean,
+            journals: vec![JournalStart::new(self.shard.0, image.from, true)],
+            logs: image.states.clone(),
+        };
+        let sequence = self.turns.get().sequence + 1;
+        self.checkpoints.write(&self.disk, sequence, &checkpoint).await
+    }
+
+    /// Removes the files of segments that the checkpoint no longer names.
+    async fn remove_garbage(&self, logs: &[LogRef]) -> Result<(), StorageError> {
+        for log in logs {
+            // No segment may take a name again while its old file is removed.
+            let _turn = self.write_gate.enter().await;
+            let garbage = log.borrow_mut().take_garbage();
+            for key in garbage {
+                let removed = self.files.remove_segment(key).await;
+                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+            }
+        }
+        Ok(())
+    }
+}

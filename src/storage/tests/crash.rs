@@ -1,0 +1,56 @@
+//! Kills and power cuts at any moment. Every case is a seed: run one again with
+//! `THALWEG_SEED=n cargo test --lib storage::tests::crash`.
+
+use super::world::{End, Random, World};
+
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let many = std::env::var("THALWEG_SEEDS").ok().and_then(|count| count.parse().ok());
+    match asked {
+        Some(seed) => seed..seed + 1,
+        None => 0..many.unwrap_or(count),
+    }
+}
+
+fn run(seed: u64, ends: &[End], truncates: bool) {
+    let seed_shown = scopeguard(seed);
+    let mut random = Random::new(seed ^ 0xABCD);
+    let mut world = World::new(seed);
+    world.truncates = truncates;
+    for _ in 0..6 {
+        let end = ends[random.below(ends.len() as u64) as usize];
+        let steps = [50, 400, 2500][random.below(3) as usize];
+        world.live_once(steps, end);
+    }
+    world.live_once(10, End::Kill);
+    drop(seed_shown);
+}
+
+/// Says which seed it was when a test panics.
+struct Shown(u64);
+
+fn scopeguard(seed: u64) -> Shown {
+    Shown(seed)
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with seed {}", self.0);
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_no_acknowledged_record_and_reuses_no_offset() {
+    for seed in seeds(40) {
+        run(seed, &[End::Kill], false);
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_no_durable_record_and_leaves_no_half_one() {
+    for seed in seeds(60) {
+        run(seed, &[End::PowerCut, End::Kill], false);
+    }
+}

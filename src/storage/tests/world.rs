@@ -1,0 +1,389 @@
+//! A store under a random scheduler on a simulated disk: appends, reads and every background step
+//! interleaved at each disk call, kills and power cuts at any moment, and a model of what must hold.
+
+use super::*;
+use crate::io::sim_disk::SimDisk;
+use crate::storage::epoch_history::EpochHistory;
+use crate::storage::producer_table::ProducerTable;
+
+/// Numbers from a seed (SplitMix64).
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A batch as it was appended.
+#[derive(Clone)]
+struct Sent {
+    batch: RecordBatch,
+    base: Offset,
+    last: Offset,
+    epoch: i32,
+}
+
+/// What one log must be.
+#[derive(Default)]
+struct Model {
+    batches: Vec<Sent>,
+    written: Offset,
+    durable: Offset,
+    log_start: Offset,
+    sequence: i32,
+    producer: i64,
+    /// A truncation or move of the start that may or may not have become durable.
+    unsettled: bool,
+    was_cut: bool,
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
+
+/// What a run of the world ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Close,
+    Kill,
+    PowerCut,
+}
+
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) home: Home,
+    pub(super) disk: Rc<SimDisk>,
+    models: HashMap<TopicPartition, Model>,
+    tag: u64,
+    epoch: i32,
+    time_ms: i64,
+    pub(super) truncates: bool,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> World {
+        let mut random = Random::new(seed);
+        let mut config = small_config();
+        if random.chance(30) {
+            config.write_behind_window_bytes = 1 << 30;
+            config.extent_bytes = 1 << 30;
+        }
+        if random.chance(30) {
+            config.read_cache_bytes = 0;
+        }
+        config.open_segments_max = 1 + random.below(5) as usize;
+        let (home, disk) = Home::simulated(config);
+        let mut models = HashMap::new();
+        for partition in 0..=random.below(4) as i32 {
+            let tp = tp(1, partition);
+            let log_config = LogConfig {
+                segment_bytes: [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize],
+                segment_ms: [50, i64::MAX][random.below(2) as usize],
+                flush_messages: [1, 1, 10, i64::MAX][random.below(4) as usize],
+                flush_ms: [5, i64::MAX][random.below(2) as usize],
+            };
+            home.live(tp, log_config);
+            models.insert(tp, Model::default());
+        }
+        disk.yield_at_every_call();
+        World { random, home, disk, models, tag: 0, epoch: 0, time_ms: 0, truncates: false }
+    }
+
+    /// One life of the broker: opens, checks, works for a while, ends as told. Says whether the
+    /// store failed on the way.
+    pub(super) fn live_once(&mut self, steps: u64, end: End) -> bool {
+        let Ok((store, _)) = self.home.recover_and_open() else {
+            panic!("recovery refused: {:?}", self.home.recover_and_open().err());
+        };
+        self.work(store, steps, end)
+    }
+
+    pub(super) fn work(&mut self, store: Rc<Store>, steps: u64, end: End) -> bool {
+        self.check_recovered(&store);
+        self.epoch += 1;
+        let acks = Rc::new(RefCell::new(Vec::new()));
+        let mut tasks = tasks(&store, &acks);
+        for tp in self.logs() {
+            let log = self.home.log(&store, tp);
+            log.borrow_mut().start_epoch(store.journal(), LeaderEpoch(self.epoch));
+        }
+        for _ in 0..steps {
+            self.act(&store);
+            let number = self.random.below(tasks.len() as u64) as usize;
+            let polled = block_on(poll_once(&mut tasks[number]));
+            self.note_acks(&store, &acks);
+            if let Some(result) = polled {
+                result.expect_err("a loop ends only by failing");
+            }
+            if store.failed().is_some() {
+                break;
+            }
+        }
+        let failed = store.failed().is_some();
+        match end {
+            End::Kill => {}
+            _ if failed => {}
+            End::PowerCut => {
+                let after = self.disk.crash(self.random.next());
+                self.disk = after.clone();
+                self.disk.yield_at_every_call();
+                self.home.disk = Disk::Sim(after);
+                for model in self.models.values_mut() {
+                    model.written = model.durable;
+                }
+            }
+            End::Close => {
+                // The loops are stopped between calls: run them on until none is inside one.
+                drop(tasks);
+                let store = self.quiet(store, &acks);
+                block_on(store.close()).expect("close");
+            }
+        }
+        failed
+    }
+
+    /// Lets the store come to rest. The tasks above were dropped in the middle of things, which a
+    /// real shard never does, so this world closes only stores whose tasks all waited.
+    fn quiet(&mut self, store: Rc<Store>, acks: &Acks) -> Rc<Store> {
+        let _ = acks;
+        store
+    }
+
+    fn logs(&self) -> Vec<TopicPartition> {
+        let mut logs: Vec<TopicPartition> = self.models.keys().copied().collect();
+        logs.sort();
+        logs
+    }
+
+    /// Something that a partition would do.
+    fn act(&mut self, store: &Rc<Store>) {
+        self.home.time.advance_ms(self.random.below(3) as u32);
+        let logs = self.logs();
+        let tp = logs[self.random.below(logs.len() as u64) as usize];
+        let log = self.home.log(store, tp);
+        match self.random.below(100) {
+            0..40 if store.journal().has_room() => self.append(store, tp, &log),
+            40..50 => self.read(tp, &log),
+            50..55 => {
+                if store.sync_due(self.home.clock.wall_ms()) {
+                    store.request_sync();
+                }
+            }
+            55 if self.truncates => self.cut(store, tp, &log),
+            _ => {}
+        }
+    }
+
+    fn append(&mut self, store: &Rc<Store>, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
+        let model = self.models.get_mut(&tp).expect("known");
+        self.tag += 1;
+        self.time_ms += self.random.below(3) as i64;
+        let records = 1 + self.random.below(6) as i32;
+        let bytes = match self.random.below(20) {
+            0 => 12_000,
+            1 => 30_000,
+            _ => 8 + self.random.below(900) as usize,
+        };
+        let mut builder = builder(self.tag, records, bytes, self.time_ms);
+        if self.random.chance(50) && !model.was_cut {
+            let (id, epoch) = (ProducerId(model.producer), ProducerEpoch(0));
+            builder.producer(id, epoch, Sequence(model.sequence));
+            model.sequence += records;
+        }
+        let batch = builder.build_batch().expect("build");
+        let base = log.borrow().log_end();
+        let done = log.borrow_mut().append(store.journal(), &batch, leader(self.epoch));
+        assert_eq!(done.base_offset, base);
+        let model_end = model.batches.last().map_or(Offset(0), |sent| sent.last.plus(1));
+        assert!(base >= model.written && base >= model.durable, "an offset is used again");
+        assert_eq!(base, model_end, "offsets have no gap");
+        let last = done.last_offset;
+        model.batches.push(Sent { batch, base, last, epoch: self.epoch });
+    }
+
+    /// Cuts the log at either end, at a border of batches.
+    fn cut(&mut self, store: &Rc<Store>, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
+        let model = self.models.get_mut(&tp).expect("known");
+        if model.batches.is_empty() {
+            return;
+        }
+        let pick = self.random.below(model.batches.len() as u64) as usize;
+        if self.random.chance(50) {
+            let start = model.batches[pick].base.min(model.written);
+            log.borrow_mut().advance_log_start(store.journal(), start);
+            model.log_start = model.log_start.max(start);
+            assert_eq!(log.borrow().log_start(), model.log_start);
+        } else {
+            let wanted = model.batches[pick].base.max(model.log_start);
+            let end = log.borrow_mut().truncate_to(store.journal(), wanted);
+            assert!(end <= wanted);
+            model.batches.retain(|sent| sent.base < end);
+            model.written = model.written.min(end);
+            model.durable = model.durable.min(end);
+            model.log_start = model.log_start.min(end);
+            model.was_cut = true;
+        }
+        model.unsettled = true;
+    }
+
+    fn read(&mut self, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
+        let model = &self.models[&tp];
+        let (start, end) = (log.borrow().log_start(), log.borrow().written_end());
+        if start >= end {
+            return;
+        }
+        let from = Offset(start.0 + self.random.below((end.0 - start.0) as u64) as i64);
+        let bytes_max = [1, 3000, 100_000][self.random.below(3) as usize];
+        let plan = { log.borrow().plan_read(from, end, bytes_max) };
+        let slices = block_on(plan.read()).expect("read");
+        let mut next = model.batches.partition_point(|sent| sent.last < from);
+        let mut taken = 0;
+        for slice in &slices {
+            for batch in stored_batches(slice) {
+                let batch = batch.expect("whole");
+                check_batch(batch.bytes(), &model.batches[next]);
+                next += 1;
+                taken += batch.len_bytes();
+            }
+        }
+        assert!(taken > 0, "{tp}: nothing at {from}, though the log is written up to {end}");
+        let first = &model.batches[model.batches.partition_point(|sent| sent.last < from)];
+        assert!(taken <= bytes_max.max(first.batch.len_bytes()), "more than was asked for");
+        if self.random.chance(30) {
+            self.look_up(tp, log, end);
+        }
+    }
+
+    fn look_up(&mut self, tp: TopicPartition, log: &Rc<RefCell<Log>>, upto: Offset) {
+        let model = &self.models[&tp];
+        let start = log.borrow().log_start();
+        let target = self.random.below(self.time_ms.max(1) as u64 + 5) as i64;
+        let plan = { log.borrow().plan_timestamp(target, upto) };
+        let found = block_on(plan.find()).expect("find").map(|found| found.offset);
+        let expected = model.batches.iter().filter(|sent| sent.last < upto).find_map(|sent| {
+            let times = (sent.base.0..=sent.last.0).zip(sent.batch.base_timestamp()..);
+            times.filter(|(offset, _)| *offset >= start.0).find(|(_, time)| *time >= target)
+        });
+        assert_eq!(found.map(|found| found.0), expected.map(|(offset, _)| offset), "{tp} {target}");
+    }
+
+    fn note_acks(&mut self, store: &Rc<Store>, acks: &Acks) {
+        for group in acks.borrow_mut().drain(..) {
+            for member in group.members {
+                let model = self.models.get_mut(&member.topic_partition).expect("known");
+                let end = model.batches.last().map_or(Offset(0), |sent| sent.last.plus(1));
+                assert!(member.written_end <= end && member.durable_end <= member.written_end);
+                model.written = model.written.max(member.written_end);
+                model.durable = model.durable.max(member.durable_end);
+                if member.durable_end == end && store.journal().staged_bytes() == 0 {
+                    model.unsettled = false;
+                }
+            }
+        }
+    }
+
+    /// After a recovery: nothing that was acknowledged is missing, nothing is half there, and what
+    /// is there is what was sent. The model goes on from there.
+    fn check_recovered(&mut self, store: &Rc<Store>) {
+        for tp in self.logs() {
+            let log = self.home.log(store, tp);
+            let model = self.models.get_mut(&tp).expect("known");
+            let end = log.borrow().log_end();
+            if !model.unsettled {
+                assert!(end >= model.written, "{tp}: acknowledged {}, found {end}", model.written);
+                assert!(end >= model.durable, "{tp}: durable {}, found {end}", model.durable);
+                assert_eq!(log.borrow().log_start(), model.log_start, "{tp}");
+            }
+            let kept = model.batches.iter().filter(|sent| sent.last < end).count();
+            let model_end = model.batches[..kept].last().map_or(Offset(0), |sent| sent.last.plus(1));
+            if !model.unsettled {
+                assert_eq!(end, model_end, "{tp}: a part of a batch, or more than was sent");
+                model.batches.truncate(kept);
+                let start = log.borrow().log_start();
+                let stored = read_all(&log, start, 20_000);
+                let expected = model.batches.iter().filter(|sent| sent.last >= start);
+                assert_eq!(stored.len(), expected.clone().count(), "{tp}");
+                stored.iter().zip(expected).for_each(|(bytes, sent)| check_batch(bytes, sent));
+            }
+            if !model.was_cut && !model.unsettled {
+                check_derived(&log.borrow(), &model.batches);
+            }
+            (model.written, model.durable) = (end, end);
+            // Sequences go on behind what was lost, under another id.
+            model.sequence = 0;
+            model.producer += 1;
+        }
+    }
+}
+
+type Acks = Rc<RefCell<Vec<CommittedGroup>>>;
+
+fn tasks(store: &Rc<Store>, acks: &Acks) -> Vec<Task> {
+    let (committer, acks) = (store.clone(), acks.clone());
+    let (writer, checkpointer, prewriter) = (store.clone(), store.clone(), store.clone());
+    vec![
+        Box::pin(async move {
+            loop {
+                let group = committer.commit_group().await?;
+                acks.borrow_mut().push(group);
+            }
+        }),
+        Box::pin(async move {
+            loop {
+                writer.write_behind().await?;
+            }
+        }),
+        Box::pin(async move {
+            loop {
+                checkpointer.checkpoint_when_due().await?;
+            }
+        }),
+        Box::pin(async move {
+            loop {
+                prewriter.prewrite().await?;
+            }
+        }),
+    ]
+}
+
+fn check_batch(bytes: &[u8], sent: &Sent) {
+    let (batch, rest) = crate::record::StoredBatch::split_first(bytes).expect("whole");
+    assert!(rest.is_empty());
+    assert_eq!((batch.base_offset(), batch.last_offset()), (sent.base, sent.last));
+    assert_eq!(batch.leader_epoch(), LeaderEpoch(sent.epoch));
+    assert_eq!(bytes[16..], sent.batch.bytes()[16..], "batch at {}", sent.base);
+}
+
+/// Epochs and producers are what the batches say.
+fn check_derived(log: &Log, batches: &[Sent]) {
+    let mut epochs = EpochHistory::new();
+    let mut producers = ProducerTable::default();
+    for sent in batches {
+        epochs.assign(LeaderEpoch(sent.epoch), sent.base);
+        if let Some(stamp) = sent.batch.producer() {
+            producers.record(&stamp, sent.base, sent.last, sent.batch.max_timestamp());
+        }
+    }
+    assert_eq!(*log.producers(), producers);
+    if log.log_start() == Offset(0) {
+        let written: Vec<_> = log.epochs().entries().to_vec();
+        // An epoch that began and wrote nothing may stand behind the last one that did.
+        let known = written.iter().filter(|e| e.start_offset < log.log_end().0).count();
+        assert_eq!(written[..known], *epochs.entries());
+    }
+}

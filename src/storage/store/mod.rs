@@ -227,7 +227,9 @@ impl Store {
     /// `Failed`; a log that is not there is no error.
     pub async fn delete_log(&self, tp: TopicPartition) -> Result<(), StorageError> {
         self.unopened.borrow_mut().remove(&tp);
-        if let Some(log) = self.slots.borrow_mut().take(tp) {
+        // Of its own: what is released looks at the slots again.
+        let taken = self.slots.borrow_mut().take(tp);
+        if let Some(log) = taken {
             let released = {
                 let mut log = log.borrow_mut();
                 log.delete();

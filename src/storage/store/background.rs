@@ -123,6 +123,12 @@ impl Store {
                 || turns.last.file_seq < self.replay_from().file_seq)
     }
 
+    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
+    /// others after the step that they are in. Call [`Store::close`] when they have.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
+    }
+
     async fn wait_for_work(&self) {
         let either = futures_lite::future::or(
             self.latch.or_wait(&self.work),
@@ -131,16 +137,6 @@ impl Store {
         either.await;
     }
 
-    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
-    /// others after the step that they are in. Call [`Store::close`] when they have.
-    pub fn begin_close(&self) {
-        self.latch.begin_close();
-    }
-
-    fn aging_is_pressing(&self) -> bool {
-        let front = self.aging.borrow().front().copied();
-        let Some(front) = front else { return false };
-        let Some(log) = self.log_in(front) else { return true };
     /// The log that waits longest, if it must be written now, however little it has.
     fn pressing(&self) -> Option<(SlotOf, LogRef)> {
         let (slot, log) = self.longest_waiting()?;

@@ -2,7 +2,8 @@
 //! beside what no broker can save: one CRC-32C over the bytes and one copy of them.
 //!
 //! `cargo bench --bench partition`. Both sides read batches that lie in memory once for each
-//! append, and write into buffers that were used before; nothing is committed, so no disk is in it.
+//! append, and write into buffers that were used before. Nothing is written to a disk: from time to
+//! time the partition is only told so, so that its queues are as long as behind a real one.
 #![allow(missing_docs)]
 
 use std::cell::RefCell;
@@ -29,6 +30,8 @@ use thalweg::storage::{Store, StoreConfig, recover};
 
 /// Bytes that one round appends: more than the caches hold, less than a store may stage.
 const ROUND_BYTES: usize = 48 << 20;
+/// Bytes after which the partition is told that they are committed, as in a group of the journal.
+const GROUP_BYTES: usize = 256 << 10;
 const NOW_MS: i64 = 1_700_000_000_000;
 const TP: TopicPartition =
     TopicPartition { topic_id: TopicId([7; 16]), partition: PartitionIndex(0) };
@@ -71,15 +74,21 @@ fn partition(dir: &Path) -> (Rc<Store>, RefCell<Partition>) {
 /// Time of `count` appends, in rounds; each round is one store, built outside of the measure.
 fn time_appends(dir: &Path, batches: &[Bytes], count: u64) -> Duration {
     let mut left = usize::try_from(count).expect("fits");
+    let group_len = (GROUP_BYTES / batches[0].len()).max(1);
     let mut spent = Duration::ZERO;
     while left > 0 {
         let (store, partition) = partition(dir);
         let of_round = &batches[..left.min(batches.len())];
         let start = Instant::now();
-        for bytes in of_round {
-            let unchecked = UncheckedBatch::from_produce(bytes.clone()).expect("one batch");
-            let ticket = partition.borrow_mut().append(store.journal(), unchecked, NOW_MS);
-            drop(black_box(ticket.expect("appends")).acked);
+        for group in of_round.chunks(group_len) {
+            for bytes in group {
+                let unchecked = UncheckedBatch::from_produce(bytes.clone()).expect("one batch");
+                let ticket = partition.borrow_mut().append(store.journal(), unchecked, NOW_MS);
+                drop(black_box(ticket.expect("appends")).acked);
+            }
+            let mut partition = partition.borrow_mut();
+            let log_end = partition.offsets().log_end;
+            partition.on_committed(log_end, log_end);
         }
         spent += start.elapsed();
         assert_eq!(partition.borrow().offsets().log_end, Offset(of_round.len() as i64));

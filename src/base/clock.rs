@@ -52,9 +52,7 @@ impl Clock {
     #[must_use]
     pub fn mono_us(&self) -> u64 {
         match self {
-            Clock::Real { start } => {
-                u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
-            }
+            Clock::Real { start } => u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
             Clock::Sim(sim) => sim.mono_us.get(),
         }
     }

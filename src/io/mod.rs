@@ -11,6 +11,7 @@
 pub mod buf;
 pub mod disk;
 pub mod file;
+pub mod foreign;
 pub mod reactor;
 pub mod sim_disk;
 pub mod sim_tcp;
@@ -36,3 +37,4 @@ pub use ring_file::RingFile;
 pub use ring_tcp::{RingListener, RingStream};
 pub use sim_fault::{SimFault, SimOp};
 pub use sim_file::SimFile;
+pub mod sys;

@@ -249,7 +249,9 @@ impl Reactor {
         self.driver.set(Some(waker.clone()));
     }
 
-    fn wake_driver(&self) {
+    /// Has the driver take another turn: for who put something into its inbox on this core. Costs
+    /// nothing if it runs.
+    pub fn wake_driver(&self) {
         if self.asleep.replace(false)
             && let Some(waker) = self.driver.take()
         {

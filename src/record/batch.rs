@@ -175,8 +175,8 @@ impl RecordBatch {
     /// need not be read again: the difference of the two headers' CRCs, moved over the payload's
     /// length, is the difference of the results.
     fn crc_with(&self, header: &BatchHeader) -> u32 {
-        /// Below this the plain pass is faster than the combination's fixed ~2 us.
-        const COMBINE_FROM_BYTES: usize = 32 * 1024;
+        /// Below this the plain pass (10-16 GB/s) is as fast as the combination (under 1 us).
+        const COMBINE_FROM_BYTES: usize = 16 * 1024;
         let payload = self.payload();
         let fresh = crc32c(header.checksummed());
         if payload.len() < COMBINE_FROM_BYTES {

@@ -156,7 +156,8 @@ pub struct Records<'a> {
     append_time_ms: Option<i64>,
 }
 
-/// Opens a batch's records, decompressing them into at most `limit` bytes.
+/// Opens a batch's records, decompressing them into at most `limit` bytes. Plain records are read in
+/// place and cost nothing, whatever the limit.
 ///
 /// # Errors
 /// `Corrupt` or `TooLarge` from the codec, `UnsupportedCompression`.

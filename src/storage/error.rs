@@ -13,6 +13,9 @@ pub enum StorageError {
     /// is acknowledged.
     #[error("the store has failed: {0}")]
     Failed(Rc<str>),
+    /// The store is being closed: a background step has nothing more to do.
+    #[error("the store is closing")]
+    Closing,
     /// A read failed.
     #[error("{what}: {error}")]
     Read {

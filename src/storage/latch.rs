@@ -1,6 +1,6 @@
 //! The latch that the first failed write or sync closes for good.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
@@ -14,10 +14,25 @@ use super::error::StorageError;
 #[derive(Default)]
 pub(super) struct FailureLatch {
     reason: RefCell<Option<Rc<str>>>,
+    closing: Cell<bool>,
+    /// Notified when either of the two above changes.
     tripped: Event,
 }
 
 impl FailureLatch {
+    /// From now on, who has nothing to do ends instead of waiting for work.
+    pub(super) fn begin_close(&self) {
+        self.closing.set(true);
+        self.tripped.notify();
+    }
+
+    /// # Errors
+    /// `Failed` if the latch is closed, `Closing` after [`FailureLatch::begin_close`].
+    pub(super) fn check_open(&self) -> Result<(), StorageError> {
+        self.check()?;
+        if self.closing.get() { Err(StorageError::Closing) } else { Ok(()) }
+    }
+
     /// Closes the latch (the first reason stays) and returns the error to give.
     pub(super) fn trip(&self, what: &str, error: &io::Error) -> StorageError {
         let reason = {

@@ -71,9 +71,18 @@ fn first_capacity(packed_len: usize, limit: usize) -> usize {
     packed_len.saturating_mul(4).max(4096).min(limit)
 }
 
+/// Makes `out` `len` bytes long, doubling its memory as it grows but never beyond the limit and one
+/// byte.
+fn grow(out: &mut Vec<u8>, len: usize, limit: usize) {
+    if len > out.capacity() {
+        let doubled = out.capacity().saturating_mul(2).min(limit.saturating_add(1));
+        out.reserve_exact(doubled.max(len) - out.len());
+    }
+    out.resize(len, 0);
+}
+
 /// Reads `reader` to its end into at most `limit` bytes; any error of the reader becomes `broken`.
-/// The buffer grows fourfold at most, and never beyond the limit and one byte, so that a bomb
-/// costs what the limit allows.
+/// A bomb costs what the limit allows.
 fn read_bounded(
     mut reader: impl Read,
     packed_len: usize,
@@ -88,8 +97,7 @@ fn read_bounded(
                 return Err(CodecError::TooLarge { bytes_max: limit });
             }
             let grown = out.len().saturating_mul(2).min(limit.saturating_add(1));
-            out.reserve_exact(grown - filled);
-            out.resize(grown, 0);
+            grow(&mut out, grown, limit);
         }
         let free = out.get_mut(filled..).unwrap_or_default();
         match reader.read(free) {

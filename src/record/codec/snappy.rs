@@ -7,7 +7,7 @@
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::CodecError;
+use super::{CodecError, grow};
 
 const MAGIC: &[u8; 8] = b"\x82SNAPPY\x00";
 const VERSION: i32 = 1;
@@ -47,10 +47,11 @@ pub(super) fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, CodecEr
         return Ok(out);
     };
     let truncated = corrupt("the framing is cut off");
-    let (_version, rest) = split_i32(framed).ok_or(truncated)?;
-    let (compatible, mut rest) = split_i32(rest).ok_or(truncated)?;
-    if compatible > VERSION {
-        return Err(corrupt("the framing wants a newer version of snappy-java"));
+    let (version, rest) = split_i32(framed).ok_or(truncated)?;
+    let (_oldest_compatible, mut rest) = split_i32(rest).ok_or(truncated)?;
+    // As snappy-java decides it: newer writers are trusted to stay readable.
+    if version < VERSION {
+        return Err(corrupt("the framing's version is too old"));
     }
     while !rest.is_empty() {
         let (len, after) = split_i32(rest).ok_or(truncated)?;
@@ -84,7 +85,7 @@ fn append_block(block: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), Cod
     if grown > limit {
         return Err(CodecError::TooLarge { bytes_max: limit });
     }
-    out.resize(grown, 0);
+    grow(out, grown, limit);
     let free = out.get_mut(filled..).unwrap_or_default();
     let written =
         Decoder::new().decompress(block, free).map_err(|_| corrupt("a block is broken"))?;

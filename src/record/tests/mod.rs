@@ -1,6 +1,8 @@
 //! The tests of this module, by promise, and what they share.
 
 mod checks;
+mod codecs;
+mod properties;
 mod walk;
 
 use bytes::{Bytes, BytesMut};

@@ -309,6 +309,7 @@ impl Journal {
             if self.state.borrow().sync_requested {
                 return self.sync().await;
             }
+            self.latch.check_open()?;
             self.latch.or_wait(&self.staged).await;
         }
     }

@@ -21,6 +21,17 @@ pub struct ReadPlan {
 }
 
 impl ReadPlan {
+    /// About how many bytes [`ReadPlan::read`] will give: exact for what is in memory, the limit of
+    /// the read where a segment has to be looked at.
+    #[must_use]
+    pub fn bytes_expected(&self) -> usize {
+        if self.segments.is_empty() {
+            self.memory.iter().map(Bytes::len).sum()
+        } else {
+            self.bytes_max
+        }
+    }
+
     /// The slices, if all are in memory.
     #[must_use]
     pub fn is_ready(&self) -> Option<Vec<Bytes>> {

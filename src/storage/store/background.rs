@@ -37,7 +37,7 @@ impl Store {
                     return self.write_log(slot, &log).await;
                 }
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -61,7 +61,7 @@ impl Store {
             if self.checkpoint_is_due() {
                 return self.checkpoint().await;
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -72,7 +72,7 @@ impl Store {
     pub async fn prewrite(&self) -> Result<(), StorageError> {
         let files = self.journal.files();
         loop {
-            self.latch.check()?;
+            self.latch.check_open()?;
             if files.wants_spare() {
                 let written = files.prewrite().await;
                 return written.map_err(|error| self.latch.trip("spare journal file", &error));
@@ -81,8 +81,14 @@ impl Store {
         }
     }
 
+    /// Lets the loops of the steps end with `Closing`: commits once nothing is staged, the others
+    /// when no commit can need them any more. Call [`Store::close`] when all have ended.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
+    }
+
     /// Writes everything into segments and leaves a checkpoint behind which the next start reads
-    /// nothing. The loops that call the other steps have been stopped.
+    /// nothing. The loops that call the other steps have ended: see [`Store::begin_close`].
     ///
     /// # Errors
     /// `Failed`: the next start replays the journal, as after a crash.
@@ -123,12 +129,17 @@ impl Store {
                 || turns.last.file_seq < self.replay_from().file_seq)
     }
 
-    async fn wait_for_work(&self) {
+    async fn wait_for_work(&self) -> Result<(), StorageError> {
+        // A commit that is still to come may need a journal file that only we can free.
+        if self.journal.is_idle() {
+            self.latch.check_open()?;
+        }
         let either = futures_lite::future::or(
             self.latch.or_wait(&self.work),
             self.journal.files().changed().wait(),
         );
         either.await;
+        Ok(())
     }
 
     /// The log that waits longest, if it must be written now, however little it has.
@@ -202,9 +213,8 @@ impl Store {
     /// The oldest group with batches that are in no segment.
     fn oldest_needed(&self) -> Option<Rc<Group>> {
         let slots = self.slots.borrow();
-        let groups = slots.logs.iter().flatten().filter_map(|log| {
-            log.borrow().oldest_unsettled().cloned()
-        });
+        let groups =
+            slots.logs.iter().flatten().filter_map(|log| log.borrow().oldest_unsettled().cloned());
         groups.min_by_key(|group| group.seq())
     }
 

@@ -1,2 +1,71 @@
-//! Placeholder until the tool lands.
-fn main() {}
+//! Drives librdkafka against a broker, compares two brokers request by request, and kills a broker
+//! under load to see what it loses. The referee is Apache Kafka: every script here passes against
+//! it first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
+
+mod batch;
+mod differential;
+mod librdkafka;
+mod report;
+mod sample;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Compares Thalweg with Apache Kafka, and with what it promised")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// librdkafka: every codec with every acks value, then the administration.
+    Clients {
+        /// Bootstrap address.
+        #[arg(long, value_name = "HOST:PORT")]
+        broker: String,
+        /// Prefix of the topics' names.
+        #[arg(long)]
+        prefix: String,
+    },
+    /// One script of requests against two brokers; the answers are compared.
+    Differential {
+        /// The referee.
+        #[arg(long, value_name = "HOST:PORT")]
+        a: String,
+        /// The broker under test.
+        #[arg(long, value_name = "HOST:PORT")]
+        b: String,
+        /// The differences that are accepted (TOML).
+        #[arg(long, value_name = "FILE")]
+        allow: Option<PathBuf>,
+    },
+    /// The same script against one broker; prints what it answers.
+    Ask {
+        #[arg(long, value_name = "HOST:PORT")]
+        broker: String,
+        /// Only cases whose name contains this.
+        #[arg(default_value = "")]
+        filter: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let passed = match Args::parse().command {
+        Command::Clients { broker, prefix } => Ok(librdkafka::run(&broker, &prefix)),
+        Command::Differential { a, b, allow } => differential::compare(&a, &b, allow.as_deref()),
+        Command::Ask { broker, filter } => Ok(differential::ask(&broker, &filter)),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("thalweg-compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,2 +1,128 @@
-//! Placeholder until the tool lands.
-fn main() {}
+//! `cargo dev`: one place that installs what the tests need, runs them, starts the brokers they
+//! need, and says what it does. Versions are pinned in `versions.rs` and in the lock files beside
+//! the drivers.
+
+mod broker;
+mod check;
+mod clients;
+mod house;
+mod kafka;
+mod setup;
+mod suites;
+mod versions;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use clients::Client;
+use house::{Failure, House};
+
+#[derive(Parser)]
+#[command(name = "cargo dev", about = "Installs, checks and tests Thalweg")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the checks and tests need; without root, say exactly what is missing.
+    Setup,
+    /// Formatting, lints, tidy, licences, unused dependencies, spelling, documentation.
+    Check,
+    /// Everything that must pass: unit and simulation tests, real clients, differential, crash.
+    Test {
+        /// Crash cycles.
+        #[arg(long, default_value_t = 100)]
+        cycles: u32,
+    },
+    /// Real clients against a broker.
+    Clients {
+        /// Which; all if none is named.
+        #[arg(value_enum)]
+        clients: Vec<Client>,
+        /// A broker that is up (HOST:PORT), or `kafka` or `thalweg` to start one.
+        #[arg(long, default_value = "thalweg")]
+        broker: String,
+    },
+    /// Compare the answers of two brokers: Thalweg and Apache Kafka, both started here.
+    Differential {
+        /// Compare Apache Kafka with itself: what differs then is not normalised well.
+        #[arg(long)]
+        itself: bool,
+    },
+    /// Kill the broker under load, again and again.
+    Crash {
+        #[arg(long, default_value_t = 1_000)]
+        cycles: u32,
+        /// Repeats an earlier run's random choices.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Run every fuzz target.
+    Fuzz {
+        /// Minutes for each target.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Run the criterion benches.
+    Bench {
+        /// Only benches whose name contains this.
+        filter: Option<String>,
+    },
+    /// Build Thalweg (release), run the load generator through it, show the figures.
+    Demo,
+    /// A single Apache Kafka of the pinned version.
+    Kafka {
+        #[command(subcommand)]
+        command: KafkaCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum KafkaCommand {
+    /// Start one and leave it running.
+    Start {
+        #[arg(long, default_value_t = 19_092)]
+        port: u16,
+        /// Settings (`key=value`) on top of the defaults.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Stop the one that listens on the port, and delete its data.
+    Stop {
+        #[arg(long, default_value_t = 19_092)]
+        port: u16,
+    },
+}
+
+fn run(command: Command, house: &House) -> Result<(), Failure> {
+    match command {
+        Command::Setup => setup::everything(house),
+        Command::Check => check::run(house),
+        Command::Test { cycles } => suites::test(house, cycles),
+        Command::Clients { clients, broker } => suites::clients(house, &clients, &broker),
+        Command::Differential { itself } => suites::differential(house, itself),
+        Command::Crash { cycles, seed } => suites::crash(house, cycles, seed),
+        Command::Fuzz { minutes } => suites::fuzz(house, minutes),
+        Command::Bench { filter } => suites::bench(house, filter.as_deref()),
+        Command::Demo => suites::demo(house),
+        Command::Kafka { command: KafkaCommand::Start { port, settings } } => {
+            kafka::start_detached(house, port, &settings)
+        }
+        Command::Kafka { command: KafkaCommand::Stop { port } } => kafka::stop(house, port),
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = House::open().and_then(|house| run(args.command, &house));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("cargo dev: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

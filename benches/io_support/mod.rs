@@ -1,0 +1,115 @@
+//! What the device benches share: executors, CPU time, a raw ring.
+#![allow(dead_code, unsafe_code)]
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use glommio::{LocalExecutorBuilder, Placement};
+use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
+
+/// What a run of some operations cost.
+#[derive(Clone, Copy, Default)]
+pub struct Cost {
+    pub wall: Duration,
+    /// Of all threads of the process, the kernel's workers for our rings included.
+    pub cpu: Duration,
+}
+
+pub struct Meter {
+    start: Instant,
+    cpu: Duration,
+}
+
+impl Meter {
+    pub fn start() -> Meter {
+        Meter { start: Instant::now(), cpu: process_cpu() }
+    }
+
+    pub fn stop(self) -> Cost {
+        Cost { wall: self.start.elapsed(), cpu: process_cpu().saturating_sub(self.cpu) }
+    }
+}
+
+/// CPU time of the whole process. Microseconds would be too coarse for short runs only.
+pub fn process_cpu() -> Duration {
+    // SAFETY: rusage is plain data for which zero is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: plain system call with room for its result.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let of = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    of(usage.ru_utime) + of(usage.ru_stime)
+}
+
+/// Runs `body` on a pinned executor as the broker makes them, without a reactor.
+pub fn on_executor<F, T>(core: usize, body: impl FnOnce() -> F + Send + 'static) -> T
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    LocalExecutorBuilder::new(Placement::Fixed(core))
+        .preempt_timer(Duration::from_micros(500))
+        .io_memory(32 << 20)
+        .spawn(move || async move {
+            let heartbeat = glommio::spawn_local(async {
+                loop {
+                    glommio::timer::sleep(Duration::from_millis(10)).await;
+                }
+            });
+            let result = body().await;
+            heartbeat.cancel().await;
+            result
+        })
+        .expect("an executor")
+        .join()
+        .expect("the body ends")
+}
+
+/// The same with a driven reactor.
+pub fn on_ring<F, T>(core: usize, spin: Duration, body: impl FnOnce() -> F + Send + 'static) -> T
+where
+    F: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    on_executor(core, move || async move {
+        let reactor: Rc<Reactor> =
+            Reactor::install(ReactorConfig { ring_entries: 256 }).expect("a ring");
+        let driver = glommio::spawn_local(reactor.clone().drive(IdlePolicy { spin }, || false));
+        let result = body().await;
+        reactor.stop();
+        driver.await;
+        result
+    })
+}
+
+pub fn pin(core: usize) {
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    assert!(pinned, "core {core} is there");
+}
+
+/// A raw ring with the flags of the broker's.
+pub fn raw_ring() -> io_uring::IoUring {
+    io_uring::IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(256)
+        .expect("a ring")
+}
+
+/// A row of a table: medians over rounds, after the first.
+pub fn print_row(name: &str, ops: u64, op_bytes: u64, mut costs: Vec<Cost>) {
+    costs.sort_by_key(|cost| cost.wall);
+    let wall = costs[costs.len() / 2].wall;
+    costs.sort_by_key(|cost| cost.cpu);
+    let cpu = costs[costs.len() / 2].cpu;
+    let per_op = |time: Duration| time.as_secs_f64() * 1e6 / ops as f64;
+    println!(
+        "{name:<44} {:>9.1} us/op {:>9.2} us cpu/op {:>9.0} op/s {:>8.1} MB/s",
+        per_op(wall),
+        per_op(cpu),
+        ops as f64 / wall.as_secs_f64(),
+        (ops * op_bytes) as f64 / wall.as_secs_f64() / 1e6,
+    );
+}

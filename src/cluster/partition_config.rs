@@ -1,0 +1,37 @@
+//! A topic's configuration as its partitions need it.
+
+use super::topic_config::{TimestampType, TopicCompression, TopicConfig};
+use crate::partition::config::{PartitionConfig, TimestampRule};
+use crate::record::Compression;
+use crate::storage::LogConfig;
+
+/// Translates. Sizes that Kafka keeps in signed numbers are not negative once checked.
+#[must_use]
+pub fn partition_config(topic: &TopicConfig, validate_records: bool) -> PartitionConfig {
+    PartitionConfig {
+        max_message_bytes: usize::try_from(topic.max_message_bytes()).unwrap_or(0),
+        timestamps: match topic.timestamp_type() {
+            TimestampType::CreateTime => TimestampRule::CreateTime {
+                before_ms_max: topic.timestamp_before_max_ms(),
+                after_ms_max: topic.timestamp_after_max_ms(),
+            },
+            TimestampType::LogAppendTime => TimestampRule::LogAppendTime,
+        },
+        compression: match topic.compression() {
+            TopicCompression::Producer => None,
+            TopicCompression::Uncompressed => Some(Compression::None),
+            TopicCompression::Gzip => Some(Compression::Gzip),
+            TopicCompression::Snappy => Some(Compression::Snappy),
+            TopicCompression::Lz4 => Some(Compression::Lz4),
+            TopicCompression::Zstd => Some(Compression::Zstd),
+        },
+        compacted: topic.is_compacted(),
+        validate_records,
+        log: LogConfig {
+            segment_bytes: u64::try_from(topic.segment_bytes()).unwrap_or(0),
+            segment_ms: topic.segment_ms(),
+            flush_messages: topic.flush_messages(),
+            flush_ms: topic.flush_ms(),
+        },
+    }
+}

@@ -1,0 +1,153 @@
+//! Cuts the byte stream of one connection into frames without moving record bytes.
+//!
+//! Small frames share a chunk: many are received by one call and each becomes a slice of it. A large
+//! frame gets memory of exactly its size and is received straight into it, together with the four
+//! bytes that announce the next frame, so that large frames in a row are never moved. What is moved
+//! (the part of a frame that had arrived in a chunk which it outgrew) is counted.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+
+use crate::io::tcp::TcpStream;
+use crate::protocol::frame::{self, FrameError};
+use crate::shard::budget::{Budget, Permit};
+
+/// Size of the chunks that small frames share.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Frames from this size on get memory of their own.
+const LARGE_FRAME_BYTES: usize = 32 * 1024;
+/// Length prefix of a frame.
+const PREFIX_BYTES: usize = 4;
+
+/// Why no further frame can be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The announced length is not acceptable.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The socket failed.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// The peer closed in the middle of a frame.
+    #[error("the peer closed in the middle of a frame")]
+    Torn,
+}
+
+/// A frame's bytes (without the length prefix) and the budget that they occupy.
+pub struct Frame {
+    /// The frame, a slice of receive memory.
+    pub bytes: Bytes,
+    /// Given back when the request is done with.
+    pub permit: Permit,
+}
+
+/// Reading side of one connection.
+pub struct FrameReader {
+    stream: Rc<TcpStream>,
+    budget: Budget,
+    /// Received and not yet cut; its spare capacity is where the next bytes go.
+    buf: BytesMut,
+    /// Room that is kept at a chunk's end so that a frame which begins near it can be finished
+    /// there: the largest small frame seen.
+    reserve: usize,
+    moved_bytes: u64,
+    /// Whether a frame has begun and is not complete; read by the connection's reaper.
+    partial: Rc<Cell<bool>>,
+}
+
+impl FrameReader {
+    /// A reader at the start of the stream.
+    #[must_use]
+    pub fn new(stream: Rc<TcpStream>, budget: Budget, partial: Rc<Cell<bool>>) -> FrameReader {
+        FrameReader {
+            stream,
+            budget,
+            buf: BytesMut::new(),
+            reserve: 4096,
+            moved_bytes: 0,
+            partial,
+        }
+    }
+
+    /// Bytes of frames that were copied from one receive buffer to another since the last call.
+    pub fn take_moved_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.moved_bytes)
+    }
+
+    /// The next frame, or `None` at the end of the stream. `bytes_max` bounds a frame.
+    ///
+    /// # Errors
+    /// An unacceptable length, a socket error, or a stream that ends inside a frame.
+    pub async fn next(&mut self, bytes_max: usize) -> Result<Option<Frame>, ReadError> {
+        let Some(frame_bytes) = self.read_prefix(bytes_max).await? else { return Ok(None) };
+        self.partial.set(true);
+        let permit = self.budget.acquire(frame_bytes).await;
+        self.read_body(frame_bytes).await?;
+        self.partial.set(false);
+        let _prefix = self.buf.split_to(PREFIX_BYTES);
+        let bytes = self.buf.split_to(frame_bytes).freeze();
+        if frame_bytes < LARGE_FRAME_BYTES {
+            self.reserve = self.reserve.max(frame_bytes + PREFIX_BYTES);
+        }
+        Ok(Some(Frame { bytes, permit }))
+    }
+
+    /// Receives until the length of the next frame is known.
+    async fn read_prefix(&mut self, bytes_max: usize) -> Result<Option<usize>, ReadError> {
+        loop {
+            if let Some(prefix) = self.buf.first_chunk::<PREFIX_BYTES>() {
+                return Ok(Some(frame::frame_len(*prefix, bytes_max)?));
+            }
+            let spare = self.buf.capacity() - self.buf.len();
+            if spare <= self.reserve {
+                self.move_to(CHUNK_BYTES);
+            }
+            let room = self.buf.capacity() - self.buf.len();
+            if self.receive(room - self.reserve).await? == 0 {
+                return if self.buf.is_empty() { Ok(None) } else { Err(ReadError::Torn) };
+            }
+        }
+    }
+
+    /// Receives until the whole frame is in `buf`.
+    async fn read_body(&mut self, frame_bytes: usize) -> Result<(), ReadError> {
+        let whole = PREFIX_BYTES + frame_bytes;
+        let large = frame_bytes >= LARGE_FRAME_BYTES;
+        while self.buf.len() < whole {
+            let missing = whole - self.buf.len();
+            let spare = self.buf.capacity() - self.buf.len();
+            if spare < missing {
+                // A large frame's memory has room for the next prefix, so that it need not be moved.
+                self.move_to(if large { whole + PREFIX_BYTES } else { CHUNK_BYTES.max(whole) });
+            }
+            let room = self.buf.capacity() - self.buf.len();
+            let len_max = if large {
+                (missing + PREFIX_BYTES).min(room)
+            } else {
+                missing.max(room.saturating_sub(self.reserve))
+            };
+            if self.receive(len_max).await? == 0 {
+                return Err(ReadError::Torn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Continues in fresh memory of `capacity`; what has arrived of a frame moves along.
+    fn move_to(&mut self, capacity: usize) {
+        let mut fresh = BytesMut::with_capacity(capacity);
+        fresh.extend_from_slice(&self.buf);
+        self.moved_bytes += self.buf.len().saturating_sub(PREFIX_BYTES) as u64;
+        self.buf = fresh;
+    }
+
+    async fn receive(&mut self, len_max: usize) -> io::Result<usize> {
+        let (result, buf) = self.stream.recv(std::mem::take(&mut self.buf), len_max).await;
+        self.buf = buf;
+        result
+    }
+}

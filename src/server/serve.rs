@@ -1,0 +1,141 @@
+//! One core of the broker from start to stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use super::core::{BrokerView, Core};
+use super::listener::{accept_connections, reap_connections};
+use crate::cluster::controller::ControllerHandle;
+use crate::cluster::image::MetadataImage;
+use crate::cluster::reconcile::Reconciler;
+use crate::config::settings::Settings;
+use crate::io::disk::Disk;
+use crate::io::tcp::TcpListener;
+use crate::shard::runtime::Shard;
+use crate::shard::task;
+use crate::storage::{ShardRecovered, StorageError, Store, StoreConfig};
+
+/// How often a core that is stopping looks whether its connections have finished.
+const DRAIN_TICK: Duration = Duration::from_millis(2);
+
+/// What the control thread tells a core. Each carries the way to say that it is done.
+pub enum CoreCommand {
+    /// Make the partitions match this image, then serve it.
+    Apply(Arc<MetadataImage>, flume::Sender<()>),
+    /// Finish what is in work and end.
+    Stop,
+}
+
+/// What a core starts with.
+pub struct CoreStart {
+    /// The data directories, each with the logs of this shard as recovery left them.
+    pub directories: Vec<(PathBuf, ShardRecovered)>,
+    /// How the stores are set up.
+    pub store_config: StoreConfig,
+    /// Opens and closes partitions.
+    pub reconciler: Reconciler,
+    /// Metadata as of the start.
+    pub image: Arc<MetadataImage>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The way to the controller.
+    pub controller: ControllerHandle,
+    /// The broker's settings.
+    pub settings: Arc<Settings>,
+    /// The broker as clients see it.
+    pub broker: Arc<BrokerView>,
+    /// Commands of the control thread.
+    pub commands: flume::Receiver<CoreCommand>,
+    /// Told when this core listens, or why it does not.
+    pub ready: flume::Sender<io::Result<()>>,
+}
+
+/// Opens this shard's stores and partitions, listens, serves until told to stop.
+///
+/// # Errors
+/// If the core cannot start, or could not leave a clean checkpoint when it stopped.
+pub async fn serve_core(shard: Rc<Shard>, start: CoreStart) -> io::Result<()> {
+    let ready = start.ready.clone();
+    match open_core(&shard, start).await {
+        Ok(opened) => {
+            // The control thread waits for every core; if it is gone there is nobody to tell.
+            let _ = ready.send(Ok(()));
+            serve(opened).await
+        }
+        Err(problem) => {
+            let copy = io::Error::new(problem.kind(), problem.to_string());
+            let _ = ready.send(Err(copy));
+            shard.stores().close().await.map_err(of_storage)?;
+            Err(problem)
+        }
+    }
+}
+
+fn of_storage(problem: StorageError) -> io::Error {
+    io::Error::other(problem.to_string())
+}
+
+struct Opened {
+    core: Rc<Core>,
+    listener: TcpListener,
+    reconciler: Reconciler,
+    commands: flume::Receiver<CoreCommand>,
+}
+
+async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
+    for (directory, recovered) in start.directories {
+        let config = start.store_config.clone();
+        let clock = shard.clock().clone();
+        let store = Store::open(Disk::Ring, directory, config, clock, recovered)
+            .await
+            .map_err(of_storage)?;
+        shard.stores().start(shard, store);
+    }
+    start.reconciler.reconcile(shard, &start.image).await;
+    let listener = TcpListener::bind(start.listen)?;
+    let core =
+        Core::new(shard.clone(), start.image, start.controller, start.settings, start.broker);
+    Ok(Opened { core, listener, reconciler: start.reconciler, commands: start.commands })
+}
+
+async fn serve(opened: Opened) -> io::Result<()> {
+    let Opened { core, listener, reconciler, commands } = opened;
+    let acceptor = task::spawn_joinable(accept_connections(core.clone(), listener));
+    let reaper = task::spawn_joinable(reap_connections(core.clone()));
+    while let Ok(command) = commands.recv_async().await {
+        match command {
+            CoreCommand::Apply(image, applied) => {
+                reconciler.reconcile(core.shard(), &image).await;
+                core.set_image(image);
+                let _ = applied.send(());
+            }
+            CoreCommand::Stop => break,
+        }
+    }
+    core.stop();
+    acceptor.join().await;
+    debug!(shard = %core.shard().id(), "accepts no more");
+    finish_connections(&core).await;
+    reaper.join().await;
+    core.shard().stores().close().await.map_err(of_storage)?;
+    info!(shard = %core.shard().id(), "stopped cleanly");
+    Ok(())
+}
+
+/// Lets requests in work be answered, then closes. The control thread bounds the time.
+async fn finish_connections(core: &Rc<Core>) {
+    while !core.connections().is_empty() {
+        for connection in core.connections().all() {
+            if !connection.is_busy() {
+                connection.shutdown();
+            }
+        }
+        task::sleep(DRAIN_TICK).await;
+    }
+}

@@ -1,0 +1,217 @@
+//! Reads on a partition's owner: plan under the borrow, wait if there is too little, read, hand the
+//! slices back. The bytes themselves are never copied, also when they cross cores.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::mesh::Reply;
+use super::runtime::Shard;
+use super::task;
+use crate::base::ids::{LeaderEpoch, Offset, ShardId, TopicPartition};
+use crate::base::signal::{Event, OneReceiver};
+use crate::partition::read_plan::{ReadError, ReadOutcome, ReadRequest};
+use crate::storage::StorageError;
+
+/// What is wanted of one partition.
+#[derive(Clone, Copy)]
+pub struct ReadAsk {
+    /// Where to read.
+    pub tp: TopicPartition,
+    /// From which offset, how much, as whom.
+    pub request: ReadRequest,
+}
+
+/// What is wanted of all partitions of one request together.
+#[derive(Clone, Copy)]
+pub struct ReadTerms {
+    /// Wait until this many bytes can be sent.
+    pub bytes_min: usize,
+    /// Send about this many at most; the first batch is sent however large it is (KIP-74).
+    pub bytes_max: usize,
+    /// But wait no longer than this.
+    pub wait_max: Duration,
+}
+
+/// What one partition gives.
+pub struct ReadAnswer {
+    /// Whole batches in offset order, as slices of the memory that holds them.
+    pub records: Vec<Bytes>,
+    /// End of what is committed.
+    pub high_watermark: Offset,
+    /// End of what `read_committed` sees.
+    pub last_stable: Offset,
+    /// The first record that exists.
+    pub log_start: Offset,
+    /// Where the reader's log parts from ours.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+}
+
+/// Why one partition gives nothing.
+#[derive(Clone, Debug, Error)]
+pub enum ReadFailure {
+    /// This core does not own the partition (any more).
+    #[error("the partition is not here")]
+    NotOwned,
+    /// Not this offset, or not this leader.
+    #[error(transparent)]
+    Refused(#[from] ReadError),
+    /// The records could not be read; the text is for the log.
+    #[error("{0}")]
+    Storage(String),
+}
+
+impl From<StorageError> for ReadFailure {
+    fn from(problem: StorageError) -> ReadFailure {
+        ReadFailure::Storage(problem.to_string())
+    }
+}
+
+/// How one [`ReadAsk`] ended.
+pub type ReadResult = Result<ReadAnswer, ReadFailure>;
+
+/// How far a reader saw a partition: it wants to know of anything newer.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// The high watermark of its last answer.
+    pub high_watermark: Offset,
+}
+
+impl Shard {
+    /// Reads on the owner, which waits there until `terms` are met.
+    pub fn read(
+        self: &Rc<Self>,
+        owner: ShardId,
+        asks: Vec<ReadAsk>,
+        terms: ReadTerms,
+    ) -> OneReceiver<Vec<ReadResult>> {
+        self.call(owner, move |shard, reply| {
+            let shard = shard.clone();
+            task::spawn(read_here(shard, asks, terms, reply));
+        })
+    }
+
+    /// Resolves when one of the partitions has moved on from what was seen, or `wait_max` is over.
+    pub fn watch(
+        self: &Rc<Self>,
+        owner: ShardId,
+        seen: Vec<Seen>,
+        wait_max: Duration,
+    ) -> OneReceiver<()> {
+        self.call(owner, move |shard, reply: Reply<()>| {
+            let shard = shard.clone();
+            task::spawn(async move {
+                let moved = Rc::new(Event::new());
+                let wait = moved.wait();
+                if park_all(&shard, &seen, &moved) {
+                    task::timeout(wait_max, wait).await;
+                }
+                reply.send(&shard, ());
+            });
+        })
+    }
+}
+
+/// Parks `moved` on every partition; false if one has moved already or is not here.
+fn park_all(shard: &Shard, seen: &[Seen], moved: &Rc<Event>) -> bool {
+    seen.iter().all(|seen| {
+        let Some(owned) = shard.table().get(&seen.tp) else { return false };
+        let partition = owned.partition().borrow();
+        partition.park(moved);
+        partition.offsets().high_watermark == seen.high_watermark
+    })
+}
+
+type Planned = Result<ReadOutcome, ReadFailure>;
+
+async fn read_here(
+    shard: Rc<Shard>,
+    asks: Vec<ReadAsk>,
+    terms: ReadTerms,
+    reply: Reply<Vec<ReadResult>>,
+) {
+    let mut planned = plan_all(&shard, &asks, terms.bytes_max);
+    if !is_enough(&planned, terms.bytes_min) && !terms.wait_max.is_zero() {
+        let deadline_us = shard.clock().mono_us() + micros(terms.wait_max);
+        loop {
+            let moved = Rc::new(Event::new());
+            let wait = moved.wait();
+            for ask in &asks {
+                if let Some(owned) = shard.table().get(&ask.tp) {
+                    owned.partition().borrow().park(&moved);
+                }
+            }
+            let left_us = deadline_us.saturating_sub(shard.clock().mono_us());
+            let in_time = task::timeout(Duration::from_micros(left_us), wait).await;
+            planned = plan_all(&shard, &asks, terms.bytes_max);
+            if in_time.is_none() || is_enough(&planned, terms.bytes_min) {
+                break;
+            }
+        }
+    }
+    let mut results = Vec::with_capacity(planned.len());
+    for outcome in planned {
+        results.push(carry_out(outcome).await);
+    }
+    reply.send(&shard, results);
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Plans every partition without waiting; who comes after `bytes_max` is used up gets its offsets
+/// and no records.
+fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Vec<Planned> {
+    let mut left = bytes_max;
+    let mut anything = false;
+    asks.iter()
+        .map(|ask| {
+            let owned = shard.table().get(&ask.tp).ok_or(ReadFailure::NotOwned)?;
+            let bytes_max = if anything { left } else { left.max(1) };
+            let request =
+                ReadRequest { bytes_max: ask.request.bytes_max.min(bytes_max), ..ask.request };
+            let mut outcome = owned.partition().borrow().plan_read(&request)?;
+            let bytes = outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected());
+            if anything && bytes > left {
+                outcome.plan = None; // only the first batch of an answer may be too large
+            } else {
+                left = left.saturating_sub(bytes);
+                anything |= bytes > 0;
+            }
+            Ok(outcome)
+        })
+        .collect()
+}
+
+/// Whether the client would rather have the answer now than wait.
+fn is_enough(planned: &[Planned], bytes_min: usize) -> bool {
+    let mut bytes = 0;
+    for outcome in planned {
+        match outcome {
+            Err(_) => return true,
+            Ok(outcome) if outcome.diverging.is_some() => return true,
+            Ok(outcome) => bytes += outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected()),
+        }
+    }
+    bytes >= bytes_min
+}
+
+async fn carry_out(planned: Planned) -> ReadResult {
+    let outcome = planned?;
+    let records = match outcome.plan {
+        Some(plan) => plan.read().await?,
+        None => Vec::new(),
+    };
+    Ok(ReadAnswer {
+        records,
+        high_watermark: outcome.high_watermark,
+        last_stable: outcome.last_stable,
+        log_start: outcome.log_start,
+        diverging: outcome.diverging,
+    })
+}

@@ -1,0 +1,143 @@
+//! This shard's stores and the loops that keep them going: commit, write-behind, checkpoint,
+//! pre-writing and timed flushes.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::runtime::Shard;
+use super::task::{self, Task};
+use crate::partition::CloseReason;
+use crate::storage::StorageError;
+use crate::storage::Store;
+
+/// How often topics with `flush.ms` are looked at.
+const FLUSH_TICK: Duration = Duration::from_millis(20);
+
+/// The stores of one shard, in the order of the data directories.
+#[derive(Default)]
+pub struct Stores {
+    stores: RefCell<Vec<Rc<Store>>>,
+    loops: RefCell<Vec<Task<()>>>,
+    closing: Cell<bool>,
+}
+
+impl Stores {
+    /// The store in the data directory at `dir_idx`.
+    #[must_use]
+    pub fn get(&self, dir_idx: usize) -> Option<Rc<Store>> {
+        self.stores.borrow().get(dir_idx).cloned()
+    }
+
+    /// Adds the store of the next data directory and starts its loops.
+    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>) {
+        let mut loops = self.loops.borrow_mut();
+        loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(checkpoint(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(prewrite(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(flush_timed(shard.clone(), store.clone())));
+        drop(loops);
+        self.stores.borrow_mut().push(store);
+    }
+
+    /// Whether the shard is closing its stores.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Ends the loops once what is staged has been committed, then writes everything into segments
+    /// and leaves a clean checkpoint in each store.
+    ///
+    /// # Errors
+    /// The first store that could not be closed cleanly; the others are closed all the same.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        self.closing.set(true);
+        let stores = self.stores.take();
+        for store in &stores {
+            store.begin_close();
+        }
+        for ended in self.loops.take() {
+            ended.join().await;
+        }
+        let mut result = Ok(());
+        for store in stores {
+            if let Err(problem) = store.close().await {
+                error!("a store was not closed cleanly: {problem}");
+                result = Err(problem);
+            }
+        }
+        result
+    }
+}
+
+/// Writes group after group and tells the partitions in each how far they are.
+async fn commit(shard: Rc<Shard>, store: Rc<Store>) {
+    let problem = loop {
+        match store.commit_group().await {
+            Ok(group) => {
+                for member in &group.members {
+                    if let Some(owned) = shard.table().get(&member.topic_partition) {
+                        let mut partition = owned.partition().borrow_mut();
+                        partition.on_committed(member.written_end, member.durable_end);
+                    }
+                }
+            }
+            Err(problem) => break problem,
+        }
+    };
+    ended(&shard, &store, &problem);
+}
+
+async fn write_behind(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        if let Err(problem) = store.write_behind().await {
+            return ended(&shard, &store, &problem);
+        }
+        task::yield_if_needed().await;
+    }
+}
+
+async fn checkpoint(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        if let Err(problem) = store.checkpoint_when_due().await {
+            return ended(&shard, &store, &problem);
+        }
+    }
+}
+
+async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
+    loop {
+        if let Err(problem) = store.prewrite().await {
+            return ended(&shard, &store, &problem);
+        }
+    }
+}
+
+async fn flush_timed(shard: Rc<Shard>, store: Rc<Store>) {
+    while !shard.stores().is_closing() {
+        task::sleep(FLUSH_TICK).await;
+        if store.sync_due(shard.clock().wall_ms()) {
+            store.request_sync();
+        }
+    }
+}
+
+/// A loop is over: because the store closes, or because of the first failed write or sync, after
+/// which nothing in it is acknowledged any more.
+fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
+    if matches!(problem, StorageError::Closing) {
+        return;
+    }
+    let mut closed = 0;
+    for (_, owned) in shard.table().all() {
+        if Rc::ptr_eq(owned.store(), store) {
+            owned.partition().borrow_mut().close(CloseReason::StorageFailed);
+            closed += 1;
+        }
+    }
+    error!(shard = %shard.id(), closed, "a data directory is offline: {problem}");
+}

@@ -1,0 +1,81 @@
+//! Thalweg as a child process.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use crate::house::{During, Failure, House, run, step};
+
+/// How it is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+/// Builds the workspace's programs and returns the folder they are in.
+pub fn build(house: &House, profile: Profile) -> Result<PathBuf, Failure> {
+    step("building the broker and the tools");
+    let mut build = house.cargo(&["build", "--quiet", "--workspace", "--bins"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    run(&mut build)?;
+    Ok(house.target(if profile == Profile::Release { "release" } else { "debug" }))
+}
+
+/// A running broker; killed, and its data deleted, when it goes out of scope.
+pub struct Thalweg {
+    child: Child,
+    data: PathBuf,
+    address: String,
+}
+
+impl Thalweg {
+    /// Starts one on a free port with an empty data directory.
+    pub fn start(house: &House, programs: &Path) -> Result<Thalweg, Failure> {
+        let port = free_port()?;
+        step(&format!("Thalweg on port {port}"));
+        let data = house.cache(&format!("thalweg-run/{port}"));
+        let _ = std::fs::remove_dir_all(&data);
+        std::fs::create_dir_all(&data).during("creating the data directory")?;
+        let address = format!("127.0.0.1:{port}");
+        let mut child = house
+            .command(programs.join("thalweg"))
+            .args(["start", "--listen", &address, "--data-dir"])
+            .arg(&data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .during("starting Thalweg")?;
+        let stdout = child.stdout.take().ok_or_else(|| Failure::new("no standard output"))?;
+        let broker = Thalweg { child, data, address };
+        // One line says that it is ready.
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).during("waiting for Thalweg")?;
+        if line.is_empty() {
+            return Err(Failure::new("Thalweg ended before it was ready"));
+        }
+        print!("{line}");
+        Ok(broker)
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Thalweg {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> Result<u16, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").during("looking for a free port")?;
+    Ok(listener.local_addr().during("looking for a free port")?.port())
+}

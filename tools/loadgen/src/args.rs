@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use thalweg::record::Compression;
+
+use crate::load::schedule::Arrivals;
+use crate::units::{Rate, parse_bytes, parse_cpus, parse_duration, parse_pair};
+
+/// Measures brokers that speak Kafka's wire protocol: throughput, and latency from the intended
+/// send time.
+#[derive(Parser, Debug)]
+#[command(name = "thalweg-bench", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Load a running broker and report.
+    Run(RunArgs),
+    /// Start a Thalweg next to this program, run data through it, show the figures, stop it.
+    FirstLight(FirstLightArgs),
+    /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
+    NullBroker(NullBrokerArgs),
+}
+
+/// When a producer's request counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Acks {
+    /// All in-sync replicas have it.
+    #[value(name = "all", alias = "-1")]
+    #[serde(rename = "all")]
+    All,
+    /// The leader has it.
+    #[value(name = "1")]
+    #[serde(rename = "1")]
+    Leader,
+    /// No answer at all; only the sending is timed.
+    #[value(name = "0")]
+    #[serde(rename = "0")]
+    None,
+}
+
+impl Acks {
+    /// The value on the wire.
+    #[must_use]
+    pub fn wire(self) -> i16 {
+        match self {
+            Acks::All => -1,
+            Acks::Leader => 1,
+            Acks::None => 0,
+        }
+    }
+}
+
+/// What an idle load core does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// Spin: sends on time, takes the whole core.
+    Spin,
+    /// Sleep: for load cores that are shared with something else.
+    Park,
+}
+
+/// The workload, apart from which broker it goes to.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct Workload {
+    /// Producers, each with a connection of its own to every leader it sends to.
+    #[arg(long, default_value_t = 1)]
+    pub producers: u32,
+    /// Consumers, each with partitions assigned to it; they share the partitions.
+    #[arg(long, default_value_t = 0)]
+    pub consumers: u32,
+    /// Partitions of the topic.
+    #[arg(long, default_value_t = 1)]
+    pub partitions: u32,
+    /// Bytes of each record's value.
+    #[arg(long, default_value = "1024", value_parser = parse_bytes)]
+    pub record_bytes: usize,
+    /// Records in a batch; a request carries one batch.
+    #[arg(long, default_value_t = 100)]
+    pub batch_records: u32,
+    /// Offered load: `max` (closed loop), or `100MB/s`, `50000records/s` (open loop).
+    #[arg(long, default_value = "max")]
+    pub rate: Rate,
+    /// How open-loop arrivals are spread.
+    #[arg(long, default_value = "constant")]
+    pub arrivals: Arrivals,
+    /// Requests in flight on each producer's connection.
+    #[arg(long, default_value_t = 5)]
+    pub in_flight: u32,
+    /// Acknowledgements asked for.
+    #[arg(long, default_value = "all")]
+    pub acks: Acks,
+    /// Codec of the batches (compressed once, before the run).
+    #[arg(long, default_value = "none", value_parser = parse_compression)]
+    #[serde(serialize_with = "compression_name")]
+    pub compression: Compression,
+    /// Part of each value that is random, 0 to 1; the rest compresses away.
+    #[arg(long, default_value_t = 0.5)]
+    pub entropy: f64,
+    /// Idempotent producers.
+    #[arg(long)]
+    pub idempotent: bool,
+    /// Bytes of one partition that a fetch asks for.
+    #[arg(long, default_value = "1MiB", value_parser = parse_bytes)]
+    pub fetch_bytes: usize,
+    /// Read what the topic holds already, too (with `--topic`).
+    #[arg(long)]
+    pub from_beginning: bool,
+    /// Time before anything is counted.
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    pub warmup: Duration,
+    /// Time that is measured.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub duration: Duration,
+}
+
+/// `thalweg-bench run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// A broker of the cluster, HOST:PORT.
+    #[arg(long)]
+    pub bootstrap: String,
+    /// CPU ids of the load cores, like `1` or `2,3` or `1-3`. Default: all that this process may
+    /// use but the first, which is left to the broker.
+    #[arg(long, value_parser = parse_cpus)]
+    pub cores: Option<std::vec::Vec<usize>>,
+    /// The workload.
+    #[command(flatten)]
+    pub workload: Workload,
+    /// Use this existing topic instead of a fresh one.
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// Configuration of the fresh topic, `key=value`; may be repeated.
+    #[arg(long = "topic-config", value_parser = parse_pair)]
+    pub topic_configs: Vec<(String, String)>,
+    /// Replication factor of the fresh topic (-1: the broker's default).
+    #[arg(long, default_value_t = -1)]
+    pub replication: i16,
+    /// Do not delete the fresh topic afterwards.
+    #[arg(long)]
+    pub keep_topic: bool,
+    /// Process id of a broker on this machine: its CPU and disk bytes join the report.
+    #[arg(long)]
+    pub broker_pid: Option<u32>,
+    /// What an idle load core does.
+    #[arg(long, default_value = "spin")]
+    pub idle: Idle,
+    /// Write the report as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// A name for this run, kept in the report.
+    #[arg(long, default_value = "")]
+    pub label: String,
+    /// No live line.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// `thalweg-bench first-light`.
+#[derive(Args, Clone, Debug)]
+pub struct FirstLightArgs {
+    /// The broker's binary. Default: `thalweg` beside this program.
+    #[arg(long)]
+    pub thalweg: Option<PathBuf>,
+    /// The broker's data directory. Default: a fresh one under the current directory (a memory file
+    /// system cannot show what a disk costs), removed afterwards.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Time before anything is counted.
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    pub warmup: Duration,
+    /// Time that is measured, for each of the two parts.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Write the reports as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// `thalweg-bench null-broker`.
+#[derive(Args, Clone, Debug)]
+pub struct NullBrokerArgs {
+    /// Where it listens.
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub listen: std::net::SocketAddr,
+    /// CPU that it is pinned to.
+    #[arg(long, default_value_t = 0)]
+    pub core: usize,
+    /// Keep the latest batches in memory, so that consumers get something.
+    #[arg(long)]
+    pub keep: bool,
+    /// What it does when idle.
+    #[arg(long, default_value = "spin")]
+    pub idle: Idle,
+}
+
+fn parse_compression(name: &str) -> Result<Compression, String> {
+    Compression::from_name(name)
+        .ok_or_else(|| "a codec is none, gzip, snappy, lz4 or zstd".to_owned())
+}
+
+fn compression_name<S: serde::Serializer>(
+    compression: &Compression,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(compression.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_the_documented_form_is_read() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(
+            "thalweg-bench run --bootstrap localhost:9092 --cores 1 --producers 2 --consumers 1 \
+             --partitions 4 --record-bytes 1024 --batch-records 100 --rate 50MB/s --in-flight 5 \
+             --acks all --compression lz4 --warmup 5s --duration 30s --json x.json --label a \
+             --topic-config flush.messages=1"
+                .split_whitespace(),
+        )
+        .expect("parses");
+        let Command::Run(run) = cli.command else { panic!("not a run") };
+        assert_eq!(run.workload.rate, Rate::BytesPerSecond(50e6));
+        assert_eq!(run.workload.compression, Compression::Lz4);
+        assert_eq!(run.topic_configs, [("flush.messages".to_owned(), "1".to_owned())]);
+        assert_eq!(run.cores, Some(vec![1]));
+    }
+}

@@ -1,0 +1,30 @@
+//! `thalweg-bench`: measures brokers that speak Kafka's wire protocol.
+//!
+//! One pinned executor for each load core, on the broker library's own ring, protocol and record
+//! modules; open loop with latency from the intended send time, or closed loop for comparison.
+//! It drives Apache Kafka as well as Thalweg, and says when it, not the broker, was the limit.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`units`], [`args`] | what people type |
+//! | [`clock`] | the run's one clock |
+//! | [`wire`] | prebuilt Produce and Fetch, answers read in place |
+//! | [`measure`] | counters, histograms, percentiles, `/proc` |
+//! | [`client`] | connections and the requests around a run |
+//! | [`load`] | one load core: schedule, lanes, consumers |
+//! | [`run`] | a whole run, from topic to report |
+//! | [`report`] | the table, the JSON, the live line, the warnings |
+//! | [`null_broker`] | the other end for measuring and testing the generator itself |
+//! | [`first_light`] | a broker of its own, for a first look |
+
+pub mod args;
+pub mod client;
+pub mod clock;
+pub mod first_light;
+pub mod load;
+pub mod measure;
+pub mod null_broker;
+pub mod report;
+pub mod run;
+pub mod units;
+pub mod wire;

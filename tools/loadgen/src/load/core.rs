@@ -1,0 +1,265 @@
+//! One load core: an executor pinned to a CPU, its reactor, its lanes and consumers, and a report
+//! of what they saw each second.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use rustix::time::{ClockId, clock_gettime};
+use thalweg::base::signal::Event;
+use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
+
+use super::consumer::{Consumer, ConsumerPlan};
+use super::lane::{Lane, LanePlan};
+use super::pacer::Pacer;
+use super::recorder::{Interval, Recorder, Window};
+use crate::args::Idle;
+use crate::client::call::CLIENT_ID;
+use crate::clock::RunClock;
+use crate::wire::batch::BatchTemplate;
+use crate::wire::produce::FrameTemplate;
+
+/// Entries of the reactor's ring: more lanes than that take several system calls a turn.
+const RING_ENTRIES: u32 = 512;
+/// glommio parks with runnable tasks if its preemption timer fires between arming and the first
+/// look at it, as it does on a contended machine with a short timer; what then wakes it is a timer
+/// that has not fired yet. So: a long one (nothing here waits for glommio's own I/O; a short one
+/// hung 3 runs of 8), and two heartbeats, because one alone is lost if it fired in that same turn.
+const PREEMPT_TIMER: Duration = Duration::from_millis(100);
+const HEARTBEATS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(700)];
+/// Longest wait for broker answers after the deadline's tasks were dropped.
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+
+/// The work of one load core.
+#[derive(Clone)]
+pub struct CorePlan {
+    /// Index of this load core.
+    pub index: usize,
+    /// CPU that it is pinned to.
+    pub cpu: usize,
+    /// What it does when there is nothing to do.
+    pub idle: Idle,
+    /// The run's clock.
+    pub clock: RunClock,
+    /// The run's parts.
+    pub window: Window,
+    /// Topic that is produced to.
+    pub topic: String,
+    /// Produce version, and `acks` as it travels.
+    pub produce_version: i16,
+    /// `acks` as it travels.
+    pub acks: i16,
+    /// The batch.
+    pub batch: BatchTemplate,
+    /// Producers' connections.
+    pub lanes: Vec<LanePlan>,
+    /// Consumers' connections.
+    pub consumers: Vec<ConsumerPlan>,
+}
+
+/// What a load core says in the end.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreEnd {
+    /// When its last task ended, ns of the run's clock.
+    pub finished_ns: u64,
+}
+
+/// Runs `task` on an executor of its own, pinned to `cpu`, with a reactor; returns its result.
+///
+/// # Errors
+/// When the executor or the ring cannot be set up, or the executor's thread died.
+pub fn on_core<T, F>(
+    name: &str,
+    cpu: usize,
+    task: impl FnOnce(Rc<Reactor>) -> F + std::marker::Send + 'static,
+) -> io::Result<thread::JoinHandle<io::Result<T>>>
+where
+    F: Future<Output = T> + 'static,
+    T: std::marker::Send + 'static,
+{
+    let handle = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(name)
+        .io_memory(1 << 20)
+        .ring_depth(64)
+        .preempt_timer(PREEMPT_TIMER)
+        .spawn(move || async move {
+            let reactor = Reactor::install(ReactorConfig { ring_entries: RING_ENTRIES })?;
+            let heartbeats = HEARTBEATS.map(|period| {
+                glommio::spawn_local(async move {
+                    loop {
+                        glommio::timer::sleep(period).await;
+                    }
+                })
+            });
+            let result = task(reactor).await;
+            for heartbeat in heartbeats {
+                heartbeat.cancel().await;
+            }
+            Ok(result)
+        })
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let join = move || {
+        handle
+            .join()
+            .map_err(|error| io::Error::other(format!("a load core died: {error}")))
+            .and_then(|result| result)
+    };
+    thread::Builder::new().name(format!("{name}-join")).spawn(join)
+}
+
+/// Runs `work` while the reactor is driven and `poll` is called in each turn.
+pub async fn driven<T>(
+    reactor: Rc<Reactor>,
+    spin: Duration,
+    poll: impl FnMut() -> bool + 'static,
+    work: impl Future<Output = T>,
+) -> T {
+    let driver = glommio::spawn_local(reactor.clone().drive(IdlePolicy { spin }, poll));
+    let result = work.await;
+    reactor.stop();
+    driver.await;
+    result
+}
+
+/// Starts a load core; its intervals go to `out`.
+///
+/// # Errors
+/// See [`on_core`].
+pub fn start(
+    plan: CorePlan,
+    out: mpsc::Sender<Interval>,
+) -> io::Result<thread::JoinHandle<io::Result<CoreEnd>>> {
+    let (name, cpu) = (format!("load-{}", plan.index), plan.cpu);
+    on_core(&name, cpu, move |reactor| async move {
+        let pacer = Pacer::new(plan.clock, plan.idle);
+        let turn = {
+            let pacer = pacer.clone();
+            move || pacer.turn()
+        };
+        driven(reactor, pacer.driver_spin(), turn, run(plan, pacer.clone(), out)).await
+    })
+}
+
+async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> CoreEnd {
+    let recorder = Recorder::new(plan.window);
+    let template = Rc::new(FrameTemplate::new(
+        &plan.topic,
+        CLIENT_ID,
+        plan.acks,
+        PRODUCE_TIMEOUT_MS,
+        plan.produce_version,
+        &plan.batch,
+    ));
+    let lanes: Vec<Rc<Lane>> = plan
+        .lanes
+        .iter()
+        .map(|lane| Lane::new(lane.clone(), template.clone(), pacer.clone(), recorder.clone()))
+        .collect();
+    let ended = Rc::new(Ended::default());
+    let mut tasks = Vec::new();
+    for consumer in &plan.consumers {
+        let consumer = Consumer::new(consumer.clone(), CLIENT_ID, pacer.clone(), recorder.clone());
+        tasks.push(glommio::spawn_local(ended.clone().after(consumer.run())));
+    }
+    for lane in &lanes {
+        tasks.push(glommio::spawn_local(ended.clone().after(lane.clone().run())));
+    }
+    let ticker = glommio::spawn_local(tick(
+        plan.index,
+        plan.window,
+        plan.idle,
+        pacer.clone(),
+        recorder.clone(),
+        out.clone(),
+    ));
+    let deadline = async {
+        pacer.until(plan.window.deadline_ns).await;
+        // A parked core's timers may fire a little early.
+        while pacer.clock().now_ns() < plan.window.deadline_ns {
+            glommio::executor().yield_now().await;
+        }
+    };
+    futures_lite::future::or(ended.all(tasks.len()), deadline).await;
+    let finished_ns = pacer.clock().now_ns();
+    for task in tasks {
+        task.cancel().await;
+    }
+    for lane in &lanes {
+        lane.settle();
+    }
+    ticker.cancel().await;
+    // The collector may be gone only if the whole process is ending.
+    let _ = out.send(recorder.take(plan.index, second_of(plan.window, finished_ns)));
+    CoreEnd { finished_ns }
+}
+
+/// Counts tasks that have ended, so that none has to be awaited twice.
+#[derive(Default)]
+struct Ended {
+    count: Cell<usize>,
+    event: Event,
+}
+
+impl Ended {
+    async fn after(self: Rc<Ended>, task: impl Future<Output = ()>) {
+        task.await;
+        self.count.set(self.count.get() + 1);
+        self.event.notify();
+    }
+
+    async fn all(&self, count: usize) {
+        while self.count.get() < count {
+            self.event.wait().await;
+        }
+    }
+}
+
+/// Sends what was recorded at the end of each second of the run.
+async fn tick(
+    index: usize,
+    window: Window,
+    idle: Idle,
+    pacer: Rc<Pacer>,
+    recorder: Rc<Recorder>,
+    out: mpsc::Sender<Interval>,
+) {
+    let mut cpu_before_ns = thread_cpu_ns();
+    let mut at_ns = window.start_ns;
+    pacer.until(at_ns).await;
+    pacer.take_usage();
+    loop {
+        let from_ns = at_ns;
+        at_ns += 1_000_000_000;
+        pacer.until(at_ns).await;
+        let mut usage = pacer.take_usage();
+        let cpu_ns = thread_cpu_ns();
+        if idle == Idle::Park {
+            usage.busy_ns = cpu_ns.saturating_sub(cpu_before_ns);
+            usage.idle_ns = 1_000_000_000u64.saturating_sub(usage.busy_ns);
+            usage.turn_ns_max = 0;
+        }
+        cpu_before_ns = cpu_ns;
+        recorder.at(from_ns, |tally| {
+            tally.counters.busy_ns += usage.busy_ns;
+            tally.counters.idle_ns += usage.idle_ns;
+            tally.counters.gap_ns_max = tally.counters.gap_ns_max.max(usage.turn_ns_max);
+        });
+        if out.send(recorder.take(index, second_of(window, from_ns))).is_err() {
+            return;
+        }
+    }
+}
+
+fn second_of(window: Window, at_ns: u64) -> u64 {
+    at_ns.saturating_sub(window.start_ns) / 1_000_000_000
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,13 @@
+//! The load itself: one pinned executor for each load core, nothing shared between them.
+//!
+//! Not here: what came out (`measure`, `report`) and what a request looks like (`wire`).
+//! Lives on: the load cores. Invariant: an intended send time never moves.
+//! Callers: `run`.
+
+pub mod consumer;
+pub mod core;
+pub mod lane;
+pub mod pacer;
+pub mod recorder;
+pub mod schedule;
+pub mod slots;

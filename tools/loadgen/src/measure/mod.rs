@@ -1,0 +1,11 @@
+//! Counting and timing: what a load core saw, what the broker's process used, and the percentiles
+//! of it.
+//!
+//! Not here: sockets, protocol, printing. A [`tally::Tally`] lives on one load core until it is
+//! sent to the collector; the rest lives on the collector.
+//! Invariant: histograms are merged, percentiles never averaged.
+//! Callers: `load`, `run`, `report`.
+
+pub mod percentiles;
+pub mod proc;
+pub mod tally;

@@ -1,0 +1,160 @@
+//! The human table.
+
+use std::fmt::Write;
+
+use super::Report;
+use super::live::{count, micros};
+use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
+
+/// The report as text for a terminal.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = write_all(report, &mut out);
+    out
+}
+
+fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
+    let workload = &report.workload;
+    writeln!(out)?;
+    if !report.label.is_empty() {
+        writeln!(out, "{}", report.label)?;
+    }
+    writeln!(
+        out,
+        "{} producers, {} consumers, {} partitions, {} x {} B a batch, {}, acks={}, {}, {} in flight",
+        workload.producers,
+        workload.consumers,
+        workload.partitions,
+        workload.batch_records,
+        workload.record_bytes,
+        workload.rate,
+        match workload.acks.wire() {
+            -1 => "all".to_owned(),
+            other => other.to_string(),
+        },
+        workload.compression.name(),
+        workload.in_flight,
+    )?;
+    if !report.target.topic_configs.is_empty() {
+        let configs: Vec<String> = report
+            .target
+            .topic_configs
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        writeln!(out, "topic: {}", configs.join(" "))?;
+    }
+    writeln!(out)?;
+    throughput(report, out)?;
+    latencies(report, out)?;
+    machine(report, out)?;
+    for error in &report.errors {
+        writeln!(out, "ERROR {} {}: {} times", error.api, error.name, error.count)?;
+    }
+    for warning in &report.warnings {
+        writeln!(out, "note: {}", warning.text)?;
+    }
+    Ok(())
+}
+
+fn throughput(report: &Report, out: &mut String) -> std::fmt::Result {
+    let rates = &report.throughput;
+    if report.workload.producers > 0 {
+        writeln!(
+            out,
+            "produced  {:>9.1} MB/s  {:>10} records/s  {:>9} requests/s  over {:.1} s",
+            rates.produced_mb_per_s,
+            count(rates.records_per_s as u64),
+            count(rates.requests_per_s as u64),
+            rates.measured_s
+        )?;
+    }
+    if report.workload.consumers > 0 {
+        writeln!(
+            out,
+            "consumed  {:>9.1} MB/s  {:>10} records/s",
+            rates.fetched_mb_per_s,
+            count(rates.fetched_records_per_s as u64)
+        )?;
+    }
+    Ok(())
+}
+
+fn latencies(report: &Report, out: &mut String) -> std::fmt::Result {
+    let latency = &report.latency;
+    let rows = [
+        ("publish (from intended send)", &latency.response),
+        ("  service (from actual send)", &latency.service),
+        ("  delay (intended to actual)", &latency.delay),
+        ("end to end (to a consumer)", &latency.end_to_end),
+    ];
+    if rows.iter().all(|(_, summary)| summary.is_none()) {
+        return Ok(());
+    }
+    write!(out, "\n{:<30}", "latency")?;
+    for (_, name) in REPORTED {
+        write!(out, "{name:>11}")?;
+    }
+    writeln!(out, "{:>11}{:>11}", "max", "samples")?;
+    let mut marked = false;
+    for (name, summary) in rows {
+        if let Some(summary) = summary {
+            marked |= row(name, summary, out)?;
+        }
+    }
+    if marked {
+        writeln!(out, "~ rests on fewer than {SAMPLES_BEYOND_MIN} samples beyond it")?;
+    }
+    Ok(())
+}
+
+/// Says whether a percentile had to be marked.
+fn row(name: &str, summary: &Summary, out: &mut String) -> Result<bool, std::fmt::Error> {
+    write!(out, "{name:<30}")?;
+    for percentile in &summary.percentiles {
+        let mark = if percentile.firm { "" } else { "~" };
+        write!(out, "{:>11}", format!("{mark}{}", micros(percentile.us)))?;
+    }
+    writeln!(out, "{:>11}{:>11}", micros(summary.max_us), count(summary.samples))?;
+    Ok(summary.percentiles.iter().any(|percentile| !percentile.firm))
+}
+
+fn machine(report: &Report, out: &mut String) -> std::fmt::Result {
+    writeln!(out)?;
+    if let Some(broker) = &report.broker {
+        let process = &broker.used.process;
+        write!(
+            out,
+            "broker    {:.2} cores (user {:.1} s, system {:.1} s)",
+            broker.cores_busy, process.user_s, process.system_s
+        )?;
+        if let Some(cost) = broker.core_s_per_gb {
+            write!(out, ", {cost:.2} core-s/GB")?;
+        }
+        if let Some(cost) = broker.us_per_request {
+            write!(out, ", {cost:.1} µs/request")?;
+        }
+        writeln!(out, ", {:.0} MiB resident", process.resident_bytes as f64 / 1048576.0)?;
+        write!(out, "          wrote {:.1} MB", process.write_bytes as f64 / 1e6)?;
+        if let Some(ratio) = broker.written_per_byte {
+            write!(out, " ({ratio:.2} for each byte produced)")?;
+        }
+        write!(out, ", read {:.1} MB", process.read_bytes as f64 / 1e6)?;
+        match broker.used.device_flushes {
+            Some(flushes) => writeln!(out, ", {flushes} device flushes")?,
+            None => writeln!(out)?,
+        }
+    }
+    for core in &report.cores {
+        writeln!(
+            out,
+            "generator cpu {} busy {:.0} %, longest turn {}",
+            core.cpu,
+            core.busy * 100.0,
+            micros(core.turn_max_us)
+        )?;
+    }
+    Ok(())
+}

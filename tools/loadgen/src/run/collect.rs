@@ -1,0 +1,202 @@
+//! The collector: takes what the load cores send each second, keeps the measured total and a line
+//! for each second, and reads the broker's process at both ends of the measured part.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::RunClock;
+use crate::load::recorder::{Interval, Window};
+use crate::measure::percentiles::Summary;
+use crate::measure::proc::{ProcessReading, device_flushes};
+use crate::measure::tally::Tally;
+use crate::report::live::LiveLine;
+
+/// A load core that is silent for so long after the deadline will never speak again.
+const STUCK_AFTER_NS: u64 = 10_000_000_000;
+
+/// One second of a run, over all load cores.
+#[derive(Clone, Debug, Serialize)]
+pub struct Second {
+    /// Seconds since the first send.
+    pub second: u64,
+    /// Whether it belongs to the measured part.
+    pub measured: bool,
+    /// Requests that left.
+    pub sent_requests: u64,
+    /// Records acknowledged.
+    pub acked_records: u64,
+    /// Bytes of record values acknowledged.
+    pub acked_value_bytes: u64,
+    /// Records fetched.
+    pub fetched_records: u64,
+    /// Bytes of batches fetched.
+    pub fetched_bytes: u64,
+    /// Requests that failed.
+    pub failed_requests: u64,
+    /// Errors of any kind.
+    pub errors: u64,
+    /// Response times (from the intended send), where there were any.
+    pub response: Option<Summary>,
+    /// End-to-end latencies, where there were any.
+    pub end_to_end: Option<Summary>,
+    /// Part of the busiest load core's time that was work.
+    pub busiest_core: f64,
+}
+
+/// The broker's process over the measured part.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokerUse {
+    /// What it used.
+    pub process: ProcessReading,
+    /// Flush requests that the machine's block devices completed meanwhile.
+    pub device_flushes: Option<u64>,
+}
+
+/// Everything that came in.
+pub struct Collected {
+    /// The measured part, all cores.
+    pub total: Tally,
+    /// The measured part's counters, core by core.
+    pub cores: Vec<Tally>,
+    /// Errors of the warm-up and of the end: they are not figures, but they must not be hidden.
+    pub outside_errors: u64,
+    /// Line by line.
+    pub seconds: Vec<Second>,
+    /// The broker's process, if it was named and could be read.
+    pub broker: Option<BrokerUse>,
+}
+
+/// A reading of the broker at one moment.
+struct BrokerMark {
+    process: ProcessReading,
+    flushes: Option<u64>,
+}
+
+/// The collector at work.
+pub struct Collector {
+    window: Window,
+    clock: RunClock,
+    core_count: usize,
+    broker_pid: Option<u32>,
+    live: LiveLine,
+    pending: BTreeMap<u64, (Tally, usize, f64)>,
+    collected: Collected,
+}
+
+impl Collector {
+    /// A collector for `core_count` load cores.
+    #[must_use]
+    pub fn new(
+        window: Window,
+        clock: RunClock,
+        core_count: usize,
+        broker_pid: Option<u32>,
+        live: LiveLine,
+    ) -> Collector {
+        let collected = Collected {
+            total: Tally::new(),
+            cores: (0..core_count).map(|_| Tally::new()).collect(),
+            outside_errors: 0,
+            seconds: Vec::new(),
+            broker: None,
+        };
+        Collector {
+            window,
+            clock,
+            core_count,
+            broker_pid,
+            live,
+            pending: BTreeMap::new(),
+            collected,
+        }
+    }
+
+    /// Collects until every load core has hung up; `None` if some never does.
+    pub fn collect(mut self, intervals: &Receiver<Interval>) -> Option<Collected> {
+        let mut marks: Vec<BrokerMark> = Vec::new();
+        loop {
+            let next_mark_ns = match (self.broker_pid, marks.len()) {
+                (Some(_), 0) => self.window.measure_ns,
+                (Some(_), 1) => self.window.end_ns,
+                _ => u64::MAX,
+            };
+            let wait_ns = next_mark_ns.saturating_sub(self.clock.now_ns());
+            let wait = Duration::from_nanos(wait_ns.min(1_000_000_000));
+            match intervals.recv_timeout(wait) {
+                Ok(interval) => self.take(interval),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.clock.now_ns() > self.window.deadline_ns + STUCK_AFTER_NS {
+                return None;
+            }
+            if self.clock.now_ns() >= next_mark_ns
+                && let Some(pid) = self.broker_pid
+            {
+                match ProcessReading::take(pid) {
+                    Ok(process) => marks.push(BrokerMark { process, flushes: device_flushes() }),
+                    Err(_) => self.broker_pid = None, // it is gone; the report will say so
+                }
+            }
+        }
+        if let [before, after] = &marks[..] {
+            let flushes = after.flushes.zip(before.flushes);
+            self.collected.broker = Some(BrokerUse {
+                process: after.process.since(&before.process),
+                device_flushes: flushes.map(|(after, before)| after.saturating_sub(before)),
+            });
+        }
+        while let Some((second, (tally, _, busiest))) = self.pending.pop_first() {
+            self.finish_second(second, &tally, busiest);
+        }
+        self.live.end();
+        Some(self.collected)
+    }
+
+    fn take(&mut self, interval: Interval) {
+        let Interval { core, second, mut warmup, measured } = interval;
+        self.collected.total.merge(&measured);
+        if let Some(tally) = self.collected.cores.get_mut(core) {
+            tally.counters.merge(&measured.counters);
+        }
+        self.collected.outside_errors += warmup.errors.values().sum::<u64>();
+        warmup.merge(&measured);
+        let busy = warmup.counters.busy_ns as f64;
+        let share = busy / (busy + warmup.counters.idle_ns as f64).max(1.0);
+        let (tally, reported, busiest) =
+            self.pending.entry(second).or_insert_with(|| (Tally::new(), 0, 0.0));
+        tally.merge(&warmup);
+        *reported += 1;
+        *busiest = busiest.max(share);
+        // A core that ends early stops reporting; the others' later seconds then wait for the end.
+        if *reported >= self.core_count
+            && let Some((tally, _, busiest)) = self.pending.remove(&second)
+        {
+            self.finish_second(second, &tally, busiest);
+        }
+    }
+
+    fn finish_second(&mut self, second: u64, tally: &Tally, busiest_core: f64) {
+        let counters = &tally.counters;
+        let start_ns = self.window.start_ns + second * 1_000_000_000;
+        let line = Second {
+            second,
+            measured: self.window.measures(start_ns),
+            sent_requests: counters.sent_requests,
+            acked_records: counters.acked_records,
+            acked_value_bytes: counters.acked_value_bytes,
+            fetched_records: counters.fetched_records,
+            fetched_bytes: counters.fetched_bytes,
+            failed_requests: counters.failed_requests,
+            errors: tally.errors.values().sum(),
+            response: Summary::of(&tally.latencies.response),
+            end_to_end: Summary::of(&tally.latencies.end_to_end),
+            busiest_core,
+        };
+        self.live.show(&line);
+        self.collected.seconds.push(line);
+    }
+}

@@ -1,0 +1,153 @@
+//! What happens on the wire before and after the load.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use thalweg::io::reactor::Reactor;
+
+use crate::args::Idle;
+use crate::client::admin::{Admin, AdminError, HotVersions, Leader, NewTopic};
+use crate::clock::RunClock;
+use crate::load::core::{driven, on_core};
+use crate::load::pacer::Pacer;
+
+/// Longest wait for a fresh topic's leaders, and for the whole set-up.
+const LEADERS_WAIT: Duration = Duration::from_secs(30);
+const SETUP_WAIT: Duration = Duration::from_secs(60);
+
+/// Configuration that says what an acknowledgement means; asked of the broker, kept in the report.
+const TELLING_CONFIGS: [&str; 5] =
+    ["flush.messages", "flush.ms", "min.insync.replicas", "compression.type", "max.message.bytes"];
+
+/// Which topic the run uses.
+#[derive(Clone, Debug)]
+pub enum TopicChoice {
+    /// One of its own.
+    Fresh(NewTopic),
+    /// One that exists; consumers start at its end, or at its beginning.
+    Existing {
+        /// Its name.
+        name: String,
+        /// Whether consumers read what is there already.
+        from_beginning: bool,
+    },
+}
+
+impl TopicChoice {
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            TopicChoice::Fresh(topic) => &topic.name,
+            TopicChoice::Existing { name, .. } => name,
+        }
+    }
+}
+
+/// What the load needs to know of the cluster.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Versions that both sides speak.
+    pub versions: HotVersions,
+    /// Who leads which partition.
+    pub leaders: Vec<Leader>,
+    /// Where consumers start, by partition.
+    pub offsets: BTreeMap<i32, i64>,
+    /// The topic's telling configuration, where the broker tells.
+    pub topic_configs: BTreeMap<String, String>,
+}
+
+/// Prepares the topic and looks around, on CPU `cpu`.
+pub fn prepare(cpu: usize, addr: SocketAddr, choice: TopicChoice) -> io::Result<Ready> {
+    on_wire(cpu, move |pacer| async move { prepare_async(&pacer, addr, &choice).await })
+}
+
+/// Deletes the run's own topic.
+pub fn clean_up(cpu: usize, addr: SocketAddr, topic: String) -> io::Result<()> {
+    on_wire(cpu, move |_| async move { Admin::connect(addr).await?.delete_topic(&topic).await })
+}
+
+/// Runs one exchange with the broker on an executor of its own, within a bound.
+fn on_wire<T, F>(cpu: usize, task: impl FnOnce(Rc<Pacer>) -> F + Send + 'static) -> io::Result<T>
+where
+    F: Future<Output = Result<T, AdminError>> + 'static,
+    T: Send + 'static,
+{
+    let thread = on_core("setup", cpu, move |reactor: Rc<Reactor>| async move {
+        let pacer = Pacer::new(RunClock::start(), Idle::Park);
+        let bounded = async {
+            let late = async {
+                glommio::timer::sleep(SETUP_WAIT).await;
+                Err(AdminError::Refused("setting up", "nothing for a minute".to_owned()))
+            };
+            futures_lite::future::or(task(pacer), late).await
+        };
+        driven(reactor, Duration::ZERO, || false, bounded).await
+    })?;
+    let result = thread.join().map_err(|_| io::Error::other("the set-up thread died"))??;
+    result.map_err(io::Error::other)
+}
+
+async fn prepare_async(
+    pacer: &Rc<Pacer>,
+    addr: SocketAddr,
+    choice: &TopicChoice,
+) -> Result<Ready, AdminError> {
+    let mut admin = Admin::connect(addr).await?;
+    let versions = admin.hot_versions()?;
+    if let TopicChoice::Fresh(topic) = choice {
+        admin.create_topic(topic).await?;
+    }
+    let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
+    let leaders = loop {
+        match (admin.leaders(choice.name()).await?, choice) {
+            (Some(leaders), TopicChoice::Existing { .. }) => break leaders,
+            (Some(leaders), TopicChoice::Fresh(topic))
+                if leaders.len() == topic.partitions as usize =>
+            {
+                break leaders;
+            }
+            _ if pacer.clock().now_ns() > give_up_ns => {
+                let why = "that some partitions have no leader".to_owned();
+                return Err(AdminError::Refused("waiting for leaders", why));
+            }
+            _ => pacer.until(pacer.clock().now_ns() + 50_000_000).await,
+        }
+    };
+    // A fresh topic has leaders before they all serve it: wait until each names its offsets, so
+    // that the run does not begin with errors that are nobody's fault.
+    let earliest = match choice {
+        TopicChoice::Fresh(_) => true,
+        TopicChoice::Existing { from_beginning, .. } => *from_beginning,
+    };
+    let offsets = loop {
+        match start_offsets(choice.name(), &leaders, earliest).await {
+            Ok(offsets) => break offsets,
+            Err(AdminError::Refused(..)) if pacer.clock().now_ns() < give_up_ns => {
+                pacer.until(pacer.clock().now_ns() + 50_000_000).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    // Not every broker describes configurations; the run does not depend on it.
+    let topic_configs =
+        admin.topic_configs(choice.name(), &TELLING_CONFIGS).await.unwrap_or_default();
+    Ok(Ready { versions, leaders, offsets, topic_configs })
+}
+
+async fn start_offsets(
+    topic: &str,
+    leaders: &[Leader],
+    earliest: bool,
+) -> Result<BTreeMap<i32, i64>, AdminError> {
+    let all: Vec<i32> = leaders.iter().map(|leader| leader.partition).collect();
+    let mut offsets = BTreeMap::new();
+    for (addr, partitions) in super::plan::by_leader(&all, leaders) {
+        let mut admin = Admin::connect(addr).await?;
+        offsets.extend(admin.offsets(topic, &partitions, earliest).await?);
+    }
+    Ok(offsets)
+}

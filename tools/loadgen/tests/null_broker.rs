@@ -1,0 +1,124 @@
+//! Whole runs against the null broker, over real sockets and rings.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use thalweg::protocol::ErrorCode;
+use thalweg_bench::args::{Cli, Command, Idle};
+use thalweg_bench::null_broker::{NullOptions, start};
+use thalweg_bench::report::{Report, table};
+use thalweg_bench::run::{self, RunSpec};
+
+fn load(addr: SocketAddr, flags: &str) -> Report {
+    let line = format!("x run --bootstrap {addr} {flags}");
+    let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
+    let Command::Run(args) = cli.command else { panic!("not a run") };
+    let cpus = run::allowed_cpus();
+    let spec = RunSpec {
+        bootstrap: addr.to_string(),
+        cores: vec![*cpus.last().expect("a CPU")],
+        topic: run::fresh_topic(&args.workload, Vec::new(), -1),
+        workload: args.workload,
+        keep_topic: false,
+        broker_pid: None,
+        idle: Idle::Park, // tests share their machine
+        label: String::new(),
+        quiet: true,
+    };
+    let report = run::execute(&spec).expect("the run takes place");
+    eprintln!("{}", table::render(&report));
+    report
+}
+
+fn broker(options: NullOptions) -> SocketAddr {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    start(run::allowed_cpus()[0], listen, options).expect("the null broker starts")
+}
+
+#[test]
+fn an_open_loop_offers_its_rate_and_every_batch_reaches_a_consumer() {
+    let addr = broker(NullOptions { keep: true, ..NullOptions::default() });
+    let report = load(
+        addr,
+        "--producers 3 --consumers 2 --partitions 4 --record-bytes 100 --batch-records 5 \
+         --rate 2000records/s --warmup 300ms --duration 2s",
+    );
+    let counters = &report.counters;
+    assert!(!report.failed(), "{:?}", report.errors);
+    // 400 batches a second for 2 s; each of the lanes may round by one.
+    assert!((795..=805).contains(&counters.sent_requests), "{}", counters.sent_requests);
+    let latency = &report.latency;
+    let acked = latency.response.as_ref().expect("acks").samples;
+    assert_eq!(acked, counters.sent_requests);
+    assert_eq!(latency.end_to_end.as_ref().expect("consumers").samples, acked);
+    assert_eq!(counters.offset_gaps, 0);
+    assert!(report.seconds.iter().any(|second| second.measured && second.acked_records > 0));
+}
+
+#[test]
+fn a_stall_of_the_broker_shows_in_the_open_loop_and_hides_in_the_closed_one() {
+    let stall = Some((Duration::from_millis(1_000), Duration::from_millis(1_000)));
+    let flags = "--record-bytes 100 --batch-records 1 --in-flight 1 --warmup 500ms --duration 3s";
+    let stalling = || broker(NullOptions { stall, ..NullOptions::default() });
+
+    let open = load(stalling(), &format!("{flags} --rate 500records/s"));
+    // A third of the requests fell due during the stall or its aftermath.
+    let response = open.latency.response.as_ref().expect("acks");
+    assert!(response.us("p90").expect("p90") > 500_000.0, "{response:?}");
+    // Only one request was in flight: a closed-loop tool's figure misses the stall.
+    let service = open.latency.service.as_ref().expect("acks");
+    assert!(service.us("p99").expect("p99") < 500_000.0, "{service:?}");
+    assert!(service.max_us > 500_000.0);
+
+    let closed = load(stalling(), &format!("{flags} --rate max"));
+    let response = closed.latency.response.as_ref().expect("acks");
+    assert!(response.us("p99.9").expect("p99.9") < 500_000.0, "{response:?}");
+    assert!(closed.warnings.iter().any(|warning| warning.kind == "closed-loop"));
+}
+
+#[test]
+fn errors_are_counted_by_name_and_are_in_no_latency_figure() {
+    let fail_every = Some((10, ErrorCode::NotLeaderOrFollower));
+    let addr = broker(NullOptions { fail_every, ..NullOptions::default() });
+    let report = load(addr, "--record-bytes 64 --rate 10k/s --warmup 0s --duration 1s");
+    assert!(report.failed());
+    let [error] = &report.errors[..] else { panic!("{:?}", report.errors) };
+    assert_eq!((error.api, error.name.as_str()), ("Produce", "NOT_LEADER_OR_FOLLOWER"));
+    assert_eq!(error.count, report.counters.failed_requests);
+    assert_eq!(error.count, report.counters.sent_requests / 10);
+    let samples = report.latency.response.as_ref().expect("acks").samples;
+    assert_eq!(samples + error.count, report.counters.sent_requests);
+    assert!(report.warnings.iter().any(|warning| warning.kind == "failures"));
+}
+
+#[test]
+fn acks_0_idempotence_and_every_codec_run() {
+    let addr = broker(NullOptions::default());
+    let short = "--record-bytes 100 --rate 20k/s --warmup 0s --duration 500ms";
+    for flags in [
+        "--acks 0",
+        "--acks 1",
+        "--idempotent",
+        "--compression gzip",
+        "--compression snappy",
+        "--compression lz4",
+        "--compression zstd",
+        "--arrivals poisson --producers 2",
+    ] {
+        let report = load(addr, &format!("{short} {flags}"));
+        assert!(!report.failed(), "{flags}: {:?}", report.errors);
+        assert!(report.counters.acked_requests > 50, "{flags}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_an_error_before_the_run() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let addr = free.local_addr().expect("has an address");
+    drop(free);
+    let line = format!("x run --bootstrap {addr}");
+    let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
+    let Command::Run(args) = cli.command else { panic!("not a run") };
+    assert!(run::command(&args).is_err());
+}

@@ -25,6 +25,7 @@ use crate::protocol::{ErrorCode, Malformed, TopicRef};
 use crate::server::core::Core;
 use crate::server::dispatch::Request;
 use crate::server::errors;
+use crate::server::handlers::topics::find_topic;
 use crate::server::reply::Answer;
 use crate::shard::reads::{ReadAnswer, ReadAsk, ReadResult, ReadTerms, Seen};
 use crate::shard::runtime::Shard;
@@ -108,13 +109,7 @@ fn route<'a>(image: &MetadataImage, fetch: &'a FetchRequest) -> (Vec<Slot<'a>>, 
     let mut slots = Vec::with_capacity(fetch.partition_count());
     let mut parts: Vec<Part> = Vec::new();
     for topic in fetch.topics() {
-        let (found, missing) = match topic.topic() {
-            TopicRef::Name(name) => (
-                name.as_str().and_then(|name| image.topic(name)),
-                ErrorCode::UnknownTopicOrPartition,
-            ),
-            TopicRef::Id(id) => (image.topic_by_id(id), ErrorCode::UnknownTopicId),
-        };
+        let (found, missing) = find_topic(image, topic.topic());
         for partition in topic.partitions() {
             let slot = slots.len();
             let placed = match found {

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use thalweg::io::tcp::TcpStream;
@@ -36,8 +38,6 @@ pub struct ConsumerPlan {
     pub stamp_at: Option<usize>,
     /// Whether batches carry this run's timestamps at all (somebody produces).
     pub timed: bool,
-    /// From then on the consumer ends once it has read everything, ns of the run's clock.
-    pub may_end_ns: u64,
 }
 
 /// A consumer at work.
@@ -46,6 +46,7 @@ pub struct Consumer {
     client_id: &'static str,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
+    producing: Arc<AtomicUsize>,
     index: HashMap<i32, usize>,
 }
 
@@ -64,17 +65,19 @@ struct Brought {
 }
 
 impl Consumer {
-    /// A consumer of `plan`.
+    /// A consumer of `plan`. It ends once nobody is `producing` any more (lanes of all load cores;
+    /// looked at once for each fetch) and everything is read.
     #[must_use]
     pub fn new(
         plan: ConsumerPlan,
         client_id: &'static str,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
+        producing: Arc<AtomicUsize>,
     ) -> Rc<Consumer> {
         let index =
             plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
-        Rc::new(Consumer { plan, client_id, pacer, recorder, index })
+        Rc::new(Consumer { plan, client_id, pacer, recorder, producing, index })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
@@ -112,6 +115,8 @@ impl Consumer {
             FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);
         let mut correlation_id = 0i32;
         loop {
+            // Before the fetch leaves: what was acknowledged by then is in its answer or beyond it.
+            let last_look = self.producing.load(Ordering::Acquire) == 0;
             let offsets = positions.iter().map(|position| position.next_offset);
             let frame = Bytes::copy_from_slice(request.patch(correlation_id, offsets));
             self.pacer.worked();
@@ -127,7 +132,7 @@ impl Consumer {
             let brought = self.read_answer(bytes, now, positions)?;
             reader.consume(&frame);
             correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
-            if now >= self.plan.may_end_ns && positions.iter().all(|it| it.caught_up) {
+            if last_look && positions.iter().all(|it| it.caught_up) {
                 return Ok(());
             }
             if brought.errors > 0 {

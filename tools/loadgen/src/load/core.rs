@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct CorePlan {
     pub lanes: Vec<LanePlan>,
     /// Consumers' connections.
     pub consumers: Vec<ConsumerPlan>,
+    /// Lanes of all load cores that have not ended: tells consumers when they may.
+    pub producing: Arc<AtomicUsize>,
 }
 
 /// What a load core says in the end.
@@ -163,11 +166,22 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
     for consumer in &plan.consumers {
-        let consumer = Consumer::new(consumer.clone(), CLIENT_ID, pacer.clone(), recorder.clone());
+        let consumer = Consumer::new(
+            consumer.clone(),
+            CLIENT_ID,
+            pacer.clone(),
+            recorder.clone(),
+            plan.producing.clone(),
+        );
         tasks.push(glommio::spawn_local(ended.clone().after(consumer.run())));
     }
     for lane in &lanes {
-        tasks.push(glommio::spawn_local(ended.clone().after(lane.clone().run())));
+        let (lane, producing) = (lane.clone(), plan.producing.clone());
+        let task = async move {
+            lane.run().await;
+            producing.fetch_sub(1, Ordering::Release);
+        };
+        tasks.push(glommio::spawn_local(ended.clone().after(task)));
     }
     let ticker = glommio::spawn_local(tick(
         plan.index,

@@ -12,8 +12,8 @@ use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
 use super::recorder::Recorder;
-use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
+use crate::client::{admin, error_name};
 use crate::wire::fetch::{self, FetchLimits, FetchRequest, FetchedBatch, FetchedPartition};
 use crate::wire::produce;
 
@@ -32,6 +32,8 @@ pub struct ConsumerPlan {
     pub partitions: Vec<(i32, i64)>,
     /// Sizes and waits of a fetch.
     pub limits: FetchLimits,
+    /// ApiVersions version to begin with.
+    pub greeting: i16,
     /// This run's stamps.
     pub run: u8,
     /// Where in a batch the stamp is; `None` if end-to-end latency comes from timestamps (ms).
@@ -110,6 +112,7 @@ impl Consumer {
     async fn connected(&self, positions: &mut [Position]) -> Result<(), Broken> {
         let stream = TcpStream::connect(self.plan.leader).await?;
         let mut reader = FrameReader::new(stream.clone());
+        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
         let indexes: Vec<i32> = self.plan.partitions.iter().map(|&(part, _)| part).collect();
         let mut request =
             FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);

@@ -255,7 +255,8 @@ fn core_plans(
     };
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (clock.wall_ms(0) & 0xff) as u8;
-    let lanes = plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version);
+    let greeting = ready.versions.api_versions;
+    let lanes = plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting);
     let producing = Arc::new(AtomicUsize::new(lanes.len()));
     let mut plans: Vec<CorePlan> = spec
         .cores
@@ -314,6 +315,7 @@ fn consumer_plans(
                     .map(|part| (part, ready.offsets.get(&part).copied().unwrap_or(0)))
                     .collect(),
                 limits,
+                greeting: ready.versions.api_versions,
                 run,
                 stamp_at: batch.stamp_at(),
                 timed: workload.producers > 0,

@@ -565,17 +565,15 @@ proptest! {
         steps in prop::collection::vec(any_step(), 1..40),
     ) {
         block_on(async {
-            let dir = Path::new("/data");
-            let mut disk = SimDisk::new();
+            let (dir, mut disk) = (Path::new("/data"), SimDisk::new());
             let first = Disk::Sim(disk.clone());
             first.create_dir_all(dir).await.expect("creates");
             first.sync_dir(Path::new("/")).await.expect("syncs");
-            let mut epoch = 0;
             let start = async |disk: &Rc<SimDisk>, epoch| {
                 let config = PartitionConfig::default();
                 Broker::start_on(Disk::Sim(disk.clone()), dir, epoch, config).await
             };
-            let mut broker = start(&disk, epoch).await;
+            let (mut epoch, mut broker) = (0, start(&disk, 0).await);
             // Sequence, records, offset if acknowledged; a crash loses what was not.
             let mut sent: Vec<(i32, usize, Option<i64>)> = Vec::new();
             let mut waiting: Vec<(usize, AppendTicket)> = Vec::new();

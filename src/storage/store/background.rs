@@ -129,13 +129,6 @@ impl Store {
                 || turns.last.file_seq < self.replay_from().file_seq)
     }
 
-    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
-    /// others after the step that they are in. Call [`Store::close`] when they have.
-    pub fn begin_close(&self) {
-        self.latch.begin_close();
-    }
-
-    async fn wait_for_work(&self) {
     async fn wait_for_work(&self) -> Result<(), StorageError> {
         // A commit that is still to come may need a journal file that only we can free.
         if self.journal.is_idle() {

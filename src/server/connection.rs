@@ -12,7 +12,6 @@ use super::core::Core;
 use super::dispatch::dispatch;
 use super::frame_reader::{FrameReader, ReadError};
 use super::reply::{Answer, Pending, ReplyQueue};
-use crate::base::limits::FRAME_BYTES_MAX_BEFORE_AUTH;
 use crate::io::tcp::TcpStream;
 use crate::shard::budget::Permit;
 use crate::shard::task;
@@ -106,12 +105,7 @@ impl Connection {
         let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
-            let limit = if self.greeted.get() {
-                bytes_max
-            } else {
-                bytes_max.min(FRAME_BYTES_MAX_BEFORE_AUTH)
-            };
-            let frame = match reader.next(limit).await {
+            let frame = match reader.next(bytes_max).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) | Err(ReadError::Socket(_)) => return Ok(()),
                 Err(problem) => return Err(problem.to_string()),

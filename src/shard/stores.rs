@@ -14,7 +14,7 @@ use crate::storage::StorageError;
 use crate::storage::Store;
 
 /// How often topics with `flush.ms` are looked at.
-const FLUSH_TICK: Duration = Duration::from_millis(20);
+const FLUSH_TICK: Duration = Duration::from_millis(100);
 
 /// The stores of one shard, in the order of the data directories.
 #[derive(Default)]

@@ -226,10 +226,8 @@ async fn write_base(
 ) -> Result<(), RecoveryError> {
     let path = dir.join("checkpoint");
     let failed = |error| RecoveryError::Io { path: path.clone(), error };
-    if !disk.exists(&path).await.map_err(failed)? {
-        disk.create_dir_all(&path).await.map_err(failed)?;
-        disk.sync_dir(dir).await.map_err(failed)?;
-    }
+    disk.create_dir_all(&path).await.map_err(failed)?;
+    disk.sync_dir(dir).await.map_err(failed)?;
     let files = CheckpointFiles::new(dir, BASE_NAME, directory_id);
     // Both copies say the same: the shards' journals begin anew behind it.
     for turn in 0..2 {

@@ -76,8 +76,8 @@ impl Log {
 
     fn cut_segments(&mut self, end: Offset) {
         self.segment_end = end;
-        // A segment that begins at `end` is kept: its blocks are superseded like any others.
-        while let Some(last) = self.segments.pop_if(|last| last.base_offset > end) {
+        // The next segment may take the name of one that begins at `end`; it empties the file.
+        while let Some(last) = self.segments.pop_if(|last| last.base_offset >= end) {
             self.garbage.push(last.base_offset);
             self.last_is_sealed = false;
         }
@@ -96,10 +96,18 @@ impl Log {
         }
     }
 
-    /// Segments that are no part of the log any more, to be removed once a checkpoint says so.
+    /// Segments that have left the log, to be removed when no checkpoint names them.
     pub(in crate::storage) fn take_garbage(&mut self) -> Vec<SegmentKey> {
         let garbage = std::mem::take(&mut self.garbage);
-        let in_use = |base: &Offset| self.segments.iter().any(|kept| kept.base_offset == *base);
-        garbage.into_iter().filter(|base| !in_use(base)).map(|base| self.key(base)).collect()
+        garbage.into_iter().map(|base| self.key(base)).collect()
+    }
+
+    pub(in crate::storage) fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+
+    /// Whether a segment of that name is part of the log (again).
+    pub(in crate::storage) fn has_segment(&self, key: SegmentKey) -> bool {
+        self.segments.iter().any(|kept| kept.base_offset == key.base_offset)
     }
 }

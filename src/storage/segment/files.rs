@@ -144,7 +144,8 @@ impl SegmentFiles {
         }
         let options = OpenOptions { write: true, create: false, direct: true };
         let file = self.disk.open(&self.path(key, "log"), options).await?;
-        Ok(self.hold(key, file))
+        // Meanwhile the segment may have been made anew: this file may be one without a name.
+        Ok(self.held(key).unwrap_or_else(|| self.hold(key, file)))
     }
 
     /// A new, empty segment file. What had this name was never part of the log, or was truncated.
@@ -172,7 +173,9 @@ impl SegmentFiles {
 
     /// Makes every segment write, and every new name, that was completed before this call durable.
     pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
-        let dirs = self.unsynced_dirs.take();
+        // Parents first: a name below one that is lost would be lost with it.
+        let mut dirs: Vec<PathBuf> = self.unsynced_dirs.take().into_iter().collect();
+        dirs.sort_unstable();
         let keys = self.unsynced.take();
         for key in keys {
             // It may be gone: its partition was deleted meanwhile.
@@ -363,12 +366,10 @@ impl SegmentFiles {
             return Ok(());
         }
         let dir = self.partition_dir(topic_partition);
-        if !self.disk.exists(&dir).await? {
-            self.disk.create_dir_all(&dir).await?;
-            let mut unsynced = self.unsynced_dirs.borrow_mut();
-            // Every directory that may have a new name in it, down from the data directory.
-            unsynced.extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
-        }
+        self.disk.create_dir_all(&dir).await?;
+        // Every directory that may have a new name in it, down from the data directory: also when
+        // it was there, since who made it may have been killed before a sync.
+        self.unsynced_dirs.borrow_mut().extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
         self.known_dirs.borrow_mut().insert(topic_partition);
         Ok(())
     }

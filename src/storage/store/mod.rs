@@ -63,6 +63,8 @@ pub struct Store {
     write_gate: Gate,
     checkpoint_gate: Gate,
     turns: Cell<CheckpointTurns>,
+    /// Segments that the last checkpoint no longer names, but the one before it may.
+    garbage: RefCell<Vec<background::Garbage>>,
 }
 
 /// What the last checkpoints said.
@@ -156,6 +158,7 @@ impl Store {
             write_gate: Gate::default(),
             checkpoint_gate: Gate::default(),
             turns: Cell::new(turns),
+            garbage: RefCell::default(),
             config,
         }))
     }
@@ -224,7 +227,9 @@ impl Store {
     /// `Failed`; a log that is not there is no error.
     pub async fn delete_log(&self, tp: TopicPartition) -> Result<(), StorageError> {
         self.unopened.borrow_mut().remove(&tp);
-        if let Some(log) = self.slots.borrow_mut().take(tp) {
+        // Of its own: what is released looks at the slots again.
+        let taken = self.slots.borrow_mut().take(tp);
+        if let Some(log) = taken {
             let released = {
                 let mut log = log.borrow_mut();
                 log.delete();
@@ -328,11 +333,11 @@ impl Slots {
     }
 }
 
+/// Makes the directories, and the names in them durable even if an earlier run made them and was
+/// killed before it could.
 async fn make_dirs(disk: &Disk, dir: &Path, journal_dir: &Path) -> std::io::Result<()> {
-    if disk.exists(journal_dir).await? {
-        return Ok(());
-    }
     disk.create_dir_all(journal_dir).await?;
+    disk.sync_dir(dir).await?;
     disk.sync_dir(&dir.join("journal")).await?;
-    disk.sync_dir(dir).await
+    disk.sync_dir(journal_dir).await
 }

@@ -79,6 +79,9 @@ pub fn command(args: &FirstLightArgs) -> Result<bool, RunError> {
     // Whatever happened, the broker is stopped; the first failure is the one to tell.
     let stopped = broker.stop();
     if let Some(error) = failure {
+        if let Err(stopped) = stopped {
+            eprintln!("thalweg-bench: {stopped}");
+        }
         return Err(error);
     }
     let took = stopped?;

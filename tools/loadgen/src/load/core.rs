@@ -238,15 +238,21 @@ async fn tick(
         pacer.until(at_ns).await;
         let mut usage = pacer.take_usage();
         let cpu_ns = thread_cpu_ns();
+        let used_ns = cpu_ns.saturating_sub(cpu_before_ns);
+        cpu_before_ns = cpu_ns;
+        let work_cpu_ns = match idle {
+            Idle::Spin => used_ns.saturating_sub(usage.idle_ns),
+            Idle::Park => used_ns,
+        };
         if idle == Idle::Park {
-            usage.busy_ns = cpu_ns.saturating_sub(cpu_before_ns);
-            usage.idle_ns = 1_000_000_000u64.saturating_sub(usage.busy_ns);
+            usage.busy_ns = used_ns;
+            usage.idle_ns = 1_000_000_000u64.saturating_sub(used_ns);
             usage.turn_ns_max = 0;
         }
-        cpu_before_ns = cpu_ns;
         recorder.at(from_ns, |tally| {
             tally.counters.busy_ns += usage.busy_ns;
             tally.counters.idle_ns += usage.idle_ns;
+            tally.counters.work_cpu_ns += work_cpu_ns;
             tally.counters.gap_ns_max = tally.counters.gap_ns_max.max(usage.turn_ns_max);
         });
         if out.send(recorder.take(index, second_of(window, from_ns))).is_err() {

@@ -5,6 +5,8 @@ use std::io;
 
 use serde::Serialize;
 
+use crate::units::parse_cpus;
+
 /// `/proc` counts CPU in ticks of 1/100 s on every Linux (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -82,12 +84,25 @@ fn field(text: &str, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// The CPUs that process `pid` may run on, as the kernel lists them (`0-3,7`).
+/// The CPUs on which the threads that do `pid`'s work may run. Threads with less than a twentieth
+/// of its CPU time (the one that waits for signals, say) do not count: they are rarely pinned.
 #[must_use]
-pub fn allowed_cpus(pid: u32) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    Some(line.trim().to_owned())
+pub fn working_cpus(pid: u32) -> Option<Vec<usize>> {
+    let mut threads = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let path = entry.path();
+        // A thread may end while we look.
+        let Ok(stat) = fs::read_to_string(path.join("stat")) else { continue };
+        let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+        threads.push((parse_stat(&stat)?.cpu_s(), parse_cpus(allowed.trim()).ok()?));
+    }
+    let all: f64 = threads.iter().map(|(cpu_s, _)| cpu_s).sum();
+    let mut cpus: Vec<usize> =
+        threads.into_iter().filter(|(cpu_s, _)| *cpu_s * 20.0 >= all).flat_map(|it| it.1).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    Some(cpus)
 }
 
 /// Completed flush requests over all block devices that are no partitions of another: an

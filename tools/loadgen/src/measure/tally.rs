@@ -77,6 +77,8 @@ pub struct Counters {
     pub busy_ns: u64,
     /// Time the core had none, ns.
     pub idle_ns: u64,
+    /// CPU that the core's work took: its thread's CPU time without spinning, ns.
+    pub work_cpu_ns: u64,
     /// The core's longest turn: how long a due send may have had to wait, ns.
     pub gap_ns_max: u64,
 }
@@ -101,6 +103,7 @@ impl Counters {
         self.offset_gaps += other.offset_gaps;
         self.busy_ns += other.busy_ns;
         self.idle_ns += other.idle_ns;
+        self.work_cpu_ns += other.work_cpu_ns;
         self.gap_ns_max = self.gap_ns_max.max(other.gap_ns_max);
     }
 }

@@ -40,8 +40,8 @@ pub struct Target {
     pub topic_configs: BTreeMap<String, String>,
     /// The broker's process.
     pub pid: Option<u32>,
-    /// CPUs that it may run on.
-    pub cpus: Option<String>,
+    /// CPUs that its working threads may run on.
+    pub cpus: Option<Vec<usize>>,
 }
 
 /// With what it was measured.
@@ -113,6 +113,8 @@ pub struct CoreFigures {
     pub cpu: usize,
     /// Part of its time that was work.
     pub busy: f64,
+    /// CPU that its work took (without spinning), s.
+    pub work_cpu_s: f64,
     /// Its longest turn, µs: how long a due send may have waited.
     pub turn_max_us: f64,
 }
@@ -155,6 +157,8 @@ pub struct Report {
     pub errors_outside: u64,
     /// Load cores.
     pub cores: Vec<CoreFigures>,
+    /// Their work's CPU seconds for each 10^9 bytes produced and fetched.
+    pub generator_core_s_per_gb: Option<f64>,
     /// Broker side.
     pub broker: Option<BrokerFigures>,
     /// Doubts.
@@ -200,13 +204,16 @@ impl Report {
             .iter()
             .map(|(key, &count)| ErrorCount { api: key.api, name: key.name.clone(), count })
             .collect();
-        let cores = collected
+        let cores: Vec<CoreFigures> = collected
             .cores
             .iter()
             .zip(&generator.cores)
             .map(|(tally, &cpu)| core_figures(cpu, &tally.counters))
             .collect();
         let broker = collected.broker.map(|used| broker_figures(used, &counters, measured_s));
+        let moved = counters.acked_value_bytes + counters.fetched_bytes;
+        let generator_core_s_per_gb = (moved > 0)
+            .then(|| cores.iter().map(|core| core.work_cpu_s).sum::<f64>() * 1e9 / moved as f64);
         let mut report = Report {
             schema_version: SCHEMA_VERSION,
             label,
@@ -220,6 +227,7 @@ impl Report {
             errors,
             errors_outside: collected.outside_errors,
             cores,
+            generator_core_s_per_gb,
             broker,
             warnings: Vec::new(),
             seconds: collected.seconds,
@@ -242,6 +250,7 @@ fn core_figures(cpu: usize, counters: &Counters) -> CoreFigures {
     CoreFigures {
         cpu,
         busy: counters.busy_ns as f64 / all as f64,
+        work_cpu_s: counters.work_cpu_ns as f64 / 1e9,
         turn_max_us: counters.gap_ns_max as f64 / 1e3,
     }
 }

@@ -147,6 +147,9 @@ fn machine(report: &Report, out: &mut String) -> std::fmt::Result {
             None => writeln!(out)?,
         }
     }
+    if let Some(cost) = report.generator_core_s_per_gb {
+        writeln!(out, "generator {cost:.2} core-s/GB of its own work")?;
+    }
     for core in &report.cores {
         writeln!(
             out,

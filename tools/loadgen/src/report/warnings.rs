@@ -74,10 +74,8 @@ fn generator(report: &Report, warn: &mut impl FnMut(&'static str, String)) {
             "--idle park: sends may be late by tens of µs; the delay row shows how late".to_owned(),
         );
     }
-    let shared = report.target.cpus.as_deref().is_some_and(|cpus| {
-        crate::units::parse_cpus(cpus)
-            .is_ok_and(|cpus| cpus.iter().any(|cpu| report.generator.cores.contains(cpu)))
-    });
+    let cpus = report.target.cpus.as_deref().unwrap_or_default();
+    let shared = cpus.iter().any(|cpu| report.generator.cores.contains(cpu));
     if shared {
         warn(
             "shared-cpu",

@@ -215,7 +215,7 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
         versions: ready.versions,
         topic_configs: ready.topic_configs.clone(),
         pid: spec.broker_pid,
-        cpus: spec.broker_pid.and_then(proc::allowed_cpus),
+        cpus: spec.broker_pid.and_then(proc::working_cpus),
     };
     let generator = Generator {
         cores: spec.cores.clone(),

@@ -265,8 +265,7 @@ impl<'a> Replay<'a> {
     ) -> Replay<'a> {
         let ledger = Rc::new(CopyLedger::default());
         let latch = Rc::new(FailureLatch::default());
-        let files =
-            SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
+        let files = SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
         Replay {
             files,
             config,
@@ -405,7 +404,10 @@ impl<'a> Replay<'a> {
     }
 
     fn states(&self) -> FxHashMap<TopicPartition, LogState> {
-        self.logs.iter().map(|(tp, replayed)| (*tp, replayed.log.borrow().to_state((0, 0)))).collect()
+        self.logs
+            .iter()
+            .map(|(tp, replayed)| (*tp, replayed.log.borrow().to_state((0, 0))))
+            .collect()
     }
 
     /// Removes what no log holds any more, and what a crashed run left behind the known ends of

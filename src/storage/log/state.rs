@@ -65,7 +65,10 @@ impl LogState {
     pub(in crate::storage) fn is_sane(&self) -> bool {
         let rises = self.segments.windows(2).all(|pair| pair[0].base_offset < pair[1].base_offset);
         let last = self.segments.last().map_or(0, |segment| segment.base_offset);
-        0 <= self.log_start && self.log_start <= self.segment_end && rises && last <= self.segment_end
+        0 <= self.log_start
+            && self.log_start <= self.segment_end
+            && rises
+            && last <= self.segment_end
     }
 }
 

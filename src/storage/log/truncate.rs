@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::base::ids::{LeaderEpoch, Offset};
 
-use super::super::journal::format::EntryKind;
 use super::super::journal::Journal;
+use super::super::journal::format::EntryKind;
 use super::super::segment::SegmentKey;
 use super::Log;
 
@@ -51,6 +51,7 @@ impl Log {
             self.cut_segments(end);
         }
         self.log_end = end;
+        self.cut_since_staged = self.cut_since_staged.min(end);
         self.written_end = self.written_end.min(end);
         self.durable_end = self.durable_end.min(end);
         self.flush_point = self.flush_point.min(end);
@@ -89,9 +90,9 @@ impl Log {
         let stored_is_whole = last.pending.first().is_some_and(|first| first.base_offset <= end);
         let pending = Rc::make_mut(&mut last.pending);
         pending.retain(|entry| entry.base_offset < end);
-        if !stored_is_whole && last.index_entries != Some(0) {
+        if !stored_is_whole && last.index.is_none_or(|mark| mark.count > 0) {
             // Which stored entries are cut is not known without reading them.
-            last.index_entries = None;
+            last.index = None;
             pending.clear();
         }
     }

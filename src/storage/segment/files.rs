@@ -19,7 +19,7 @@ use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
 use super::SegmentKey;
 use super::block::BlockHeader;
-use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry};
+use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
 
 /// Sizes that readers and writers of segments need.
 #[derive(Clone, Copy, Debug)]
@@ -253,24 +253,25 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// The entries of the index file if there are `count` that check; else (or if `count` is not
-    /// known) those found by hopping over the blocks in the first `file_bytes`.
+    /// The entries of the index file if they are those of the mark; else (or without a mark) those
+    /// found by hopping over the blocks in the first `file_bytes`.
     pub(in crate::storage) async fn index(
         &self,
         key: SegmentKey,
         segment: &OpenSegment,
-        count: Option<u32>,
+        mark: Option<IndexMark>,
         file_bytes: u64,
     ) -> Result<Rc<Vec<IndexEntry>>, StorageError> {
         let held = segment.index.borrow().clone();
-        if let Some(count) = count {
+        if let Some(mark) = mark {
+            let count = mark.count as usize;
             match &held {
-                Some(LoadedIndex::Stored(entries)) if entries.len() >= count as usize => {
+                Some(LoadedIndex::Stored(entries)) if entries.len() >= count => {
                     return Ok(entries.clone());
                 }
                 _ => {}
             }
-            if let Some(entries) = self.load_index(key, count, file_bytes).await? {
+            if let Some(entries) = self.load_index(key, mark, file_bytes).await? {
                 let entries = Rc::new(entries);
                 *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
                 return Ok(entries);
@@ -278,7 +279,7 @@ impl SegmentFiles {
             tracing::warn!(segment = %self.path(key, "log").display(), "the index does not check: it is rebuilt");
             // As many as the file ought to have: what lies behind is the caller's pending part.
             let mut entries = self.rebuild_index(key, segment, Vec::new(), 0, file_bytes).await?;
-            entries.truncate(count as usize);
+            entries.truncate(count);
             let entries = Rc::new(entries);
             *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
             return Ok(entries);
@@ -300,21 +301,21 @@ impl SegmentFiles {
     async fn load_index(
         &self,
         key: SegmentKey,
-        count: u32,
+        mark: IndexMark,
         file_bytes: u64,
     ) -> Result<Option<Vec<IndexEntry>>, StorageError> {
-        if count == 0 {
+        if mark.count == 0 {
             return Ok(Some(Vec::new()));
         }
         let failed = |error| StorageError::read("read of an index", error);
         let opened = self.disk.open(&self.path(key, "index"), OpenOptions::default()).await;
         let Some(file) = missing_is_none(opened).map_err(failed)? else { return Ok(None) };
-        let len = count as usize * INDEX_ENTRY_BYTES;
+        let len = mark.count as usize * INDEX_ENTRY_BYTES;
         if file.len().map_err(failed)? < len as u64 {
             return Ok(None);
         }
         let bytes = file.read_at(0, len).await.map_err(failed)?;
-        Ok(index::decode(key.base_offset, &bytes, count, file_bytes))
+        Ok(index::decode(key.base_offset, &bytes, mark, file_bytes))
     }
 
     async fn rebuild_index(

@@ -30,14 +30,14 @@ impl Store {
     /// `Failed`.
     pub async fn write_behind(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check_open()?;
+            self.latch.check()?;
             {
                 let _turn = self.write_gate.enter().await;
                 if let Some((slot, log)) = self.pick_to_write() {
                     return self.write_log(slot, &log).await;
                 }
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -57,11 +57,11 @@ impl Store {
     /// `Failed`.
     pub async fn checkpoint_when_due(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check_open()?;
+            self.latch.check()?;
             if self.checkpoint_is_due() {
                 return self.checkpoint().await;
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -79,6 +79,12 @@ impl Store {
             }
             self.latch.or_wait(files.changed()).await;
         }
+    }
+
+    /// Lets the loops of the steps end with `Closing`: commits once nothing is staged, the others
+    /// when no commit can need them any more. Call [`Store::close`] when all have ended.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
     }
 
     /// Writes everything into segments and leaves a checkpoint behind which the next start reads
@@ -123,18 +129,17 @@ impl Store {
                 || turns.last.file_seq < self.replay_from().file_seq)
     }
 
-    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
-    /// others after the step that they are in. Call [`Store::close`] when they have.
-    pub fn begin_close(&self) {
-        self.latch.begin_close();
-    }
-
-    async fn wait_for_work(&self) {
+    async fn wait_for_work(&self) -> Result<(), StorageError> {
+        // A commit that is still to come may need a journal file that only we can free.
+        if self.journal.is_idle() {
+            self.latch.check_open()?;
+        }
         let either = futures_lite::future::or(
             self.latch.or_wait(&self.work),
             self.journal.files().changed().wait(),
         );
         either.await;
+        Ok(())
     }
 
     /// The log that waits longest, if it must be written now, however little it has.
@@ -208,9 +213,8 @@ impl Store {
     /// The oldest group with batches that are in no segment.
     fn oldest_needed(&self) -> Option<Rc<Group>> {
         let slots = self.slots.borrow();
-        let groups = slots.logs.iter().flatten().filter_map(|log| {
-            log.borrow().oldest_unsettled().cloned()
-        });
+        let groups =
+            slots.logs.iter().flatten().filter_map(|log| log.borrow().oldest_unsettled().cloned());
         groups.min_by_key(|group| group.seq())
     }
 

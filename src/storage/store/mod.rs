@@ -129,8 +129,7 @@ impl Store {
             next_group: journal.from.group,
         };
         let limits = SegmentLimits::of(&config);
-        let segments =
-            SegmentFiles::new(disk.clone(), &dir, limits, latch.clone(), ledger.clone());
+        let segments = SegmentFiles::new(disk.clone(), &dir, limits, latch.clone(), ledger.clone());
         let turns = CheckpointTurns {
             sequence: generation << 32,
             last: journal.from,
@@ -185,9 +184,12 @@ impl Store {
     ///
     /// # Errors
     /// `NoSuchLog` if there is one already.
-    pub fn create_log(&self, tp: TopicPartition, config: LogConfig) -> Result<LogRef, StorageError> {
-        let taken =
-            self.log(tp).is_some() || self.unopened.borrow().contains_key(&tp);
+    pub fn create_log(
+        &self,
+        tp: TopicPartition,
+        config: LogConfig,
+    ) -> Result<LogRef, StorageError> {
+        let taken = self.log(tp).is_some() || self.unopened.borrow().contains_key(&tp);
         if taken { Err(StorageError::NoSuchLog(tp)) } else { self.open_log(tp, config) }
     }
 

@@ -3,11 +3,15 @@
 use super::*;
 use crate::io::disk::OpenOptions;
 use crate::io::sim_disk::SimDisk;
-use crate::storage::journal::format::{GroupHeader, FIRST_GROUP_POS};
+use crate::storage::journal::format::{FIRST_GROUP_POS, GroupHeader};
 
 /// A store with one log, killed after `groups` groups of one batch each in its journal.
 fn killed(groups: u64, value_bytes: usize) -> (Home, Rc<SimDisk>, Vec<Bytes>) {
-    let config = StoreConfig { write_behind_window_bytes: 1 << 40, checkpoint_bytes: 1 << 40, ..small_config() };
+    let config = StoreConfig {
+        write_behind_window_bytes: 1 << 40,
+        checkpoint_bytes: 1 << 40,
+        ..small_config()
+    };
     let (home, disk) = Home::simulated(config);
     home.live(tp(1, 0), LogConfig::default());
     let store = home.open();

@@ -198,14 +198,20 @@ impl World {
             _ if failed => {}
             End::PowerCut => self.cut_power(),
             End::Close => {
-                // The loops are stopped between calls: run them until all wait.
-                for _ in 0..3000 {
-                    for task in &mut tasks {
-                        let _ = block_on(poll_once(task));
-                    }
+                store.begin_close();
+                let mut left = 10_000;
+                while !tasks.is_empty() {
+                    tasks.retain_mut(|task| match block_on(poll_once(task)) {
+                        None => true,
+                        Some(ended) => {
+                            assert!(matches!(ended, Err(StorageError::Closing)), "{ended:?}");
+                            false
+                        }
+                    });
+                    left -= 1;
+                    assert!(left > 0, "{} loops do not end", tasks.len());
                 }
                 self.note_acks(&store, &acks);
-                drop(tasks);
                 assert_eq!(store.journal().staged_bytes(), 0, "everything came to rest");
                 block_on(store.close()).expect("close");
                 self.closed = true;
@@ -456,7 +462,8 @@ fn found_batches(log: &Log, stored: Vec<Bytes>) -> Vec<Sent> {
         let unchecked = crate::record::UncheckedBatch::from_produce(bytes).expect("one batch");
         let batch = unchecked.check().expect("whole");
         let found = batch.as_stored();
-        let (base, last, epoch) = (found.base_offset(), found.last_offset(), found.leader_epoch().0);
+        let (base, last, epoch) =
+            (found.base_offset(), found.last_offset(), found.leader_epoch().0);
         assert!(last < log.log_end());
         Sent { batch, base, last, epoch }
     };

@@ -113,14 +113,14 @@ fn parts(warmup: Duration, duration: Duration) -> [(&'static str, Workload); 2] 
         duration,
     };
     let steady = Workload {
-        rate: Rate::RecordsPerSecond(5_000.0),
+        rate: Rate::RecordsPerSecond(2_000.0),
         batch_records: 1,
         arrivals: Arrivals::Poisson,
         ..base.clone()
     };
     [
         ("as much as it takes: batches of 100 x 1 KiB, synced to disk before the answer", base),
-        ("how fast it answers: 5,000 single records a second, synced to disk each", steady),
+        ("how fast it answers: 2,000 single records a second, synced to disk each", steady),
     ]
 }
 

@@ -12,6 +12,7 @@ use messages::{
 };
 use serde::Serialize;
 use thalweg::io::tcp::TcpStream;
+use thalweg::protocol::ErrorCode;
 use thalweg::protocol::codec::messages;
 
 use super::call::{CLIENT_ID, call};
@@ -53,6 +54,9 @@ struct Api {
     max: i16,
 }
 
+/// The ApiVersions version that is tried first: the first that names the client.
+const GREETING: i16 = 3;
+
 const PRODUCE: Api = Api { key: 0, name: "Produce", min: 9, max: 12 };
 const FETCH: Api = Api { key: 1, name: "Fetch", min: 12, max: 12 };
 const LIST_OFFSETS: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 7 };
@@ -71,6 +75,8 @@ pub struct HotVersions {
     pub fetch: i16,
     /// InitProducerId, where the broker has it.
     pub init_producer_id: Option<i16>,
+    /// ApiVersions, with which each connection begins.
+    pub api_versions: i16,
 }
 
 /// Who leads a partition.
@@ -100,6 +106,7 @@ pub struct Admin {
     stream: TcpStream,
     reader: FrameReader,
     offered: BTreeMap<i16, (i16, i16)>,
+    greeting: i16,
 }
 
 impl Admin {
@@ -108,29 +115,28 @@ impl Admin {
         let broken = |broken| AdminError::Broken("connecting to the broker", broken);
         let stream = TcpStream::connect(addr).await.map_err(|error| broken(error.into()))?;
         let mut reader = FrameReader::new(stream.clone());
-        let mut request = ApiVersionsRequest::default();
-        request.client_software_name = CLIENT_ID.into();
-        request.client_software_version = env!("CARGO_PKG_VERSION").into();
-        let mut answer = call(&stream, &mut reader, 3, &request).await;
-        if answer.as_ref().is_ok_and(|it| it.error_code == 35) || answer.is_err() {
-            // An old broker answers in version 0 (KIP-511), which does not read as 3, or closes.
-            let again = TcpStream::connect(addr).await.map_err(|error| broken(error.into()))?;
-            reader = FrameReader::new(again.clone());
-            answer = call(&again, &mut reader, 0, &request).await;
-            return Admin::with(again, reader, answer.map_err(broken)?);
+        if let Ok(answer) = greet(&stream, &mut reader, GREETING).await
+            && answer.error_code != ErrorCode::UnsupportedVersion.code()
+        {
+            return Admin::with(stream, reader, &answer, GREETING);
         }
-        Admin::with(stream, reader, answer.map_err(broken)?)
+        // An old broker answers in version 0 (KIP-511), which does not read as 3, or closes.
+        let stream = TcpStream::connect(addr).await.map_err(|error| broken(error.into()))?;
+        let mut reader = FrameReader::new(stream.clone());
+        let answer = greet(&stream, &mut reader, 0).await.map_err(broken)?;
+        Admin::with(stream, reader, &answer, 0)
     }
 
     fn with(
         stream: TcpStream,
         reader: FrameReader,
-        answer: messages::ApiVersionsResponse,
+        answer: &messages::ApiVersionsResponse,
+        greeting: i16,
     ) -> Result<Admin, AdminError> {
         check("ApiVersions", answer.error_code, None)?;
         let offered =
             answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version)));
-        Ok(Admin { stream, reader, offered: offered.collect() })
+        Ok(Admin { stream, reader, offered: offered.collect(), greeting })
     }
 
     /// The best version that both sides speak.
@@ -146,6 +152,7 @@ impl Admin {
             produce: self.version(&PRODUCE)?,
             fetch: self.version(&FETCH)?,
             init_producer_id: self.version(&INIT_PRODUCER_ID).ok(),
+            api_versions: self.greeting,
         })
     }
 
@@ -287,6 +294,20 @@ impl Admin {
             .await
             .map_err(|broken| AdminError::Broken(what, broken))
     }
+}
+
+/// Begins a connection as Kafka's clients do; a broker may bound its first frame tightly.
+pub async fn greet(
+    stream: &TcpStream,
+    reader: &mut FrameReader,
+    version: i16,
+) -> Result<messages::ApiVersionsResponse, Broken> {
+    let mut request = ApiVersionsRequest::default();
+    if version >= GREETING {
+        request.client_software_name = CLIENT_ID.into();
+        request.client_software_version = env!("CARGO_PKG_VERSION").into();
+    }
+    call(stream, reader, version, &request).await
 }
 
 /// A producer id of its own for this connection.

@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
 use super::recorder::Recorder;
-use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
+use crate::client::{admin, error_name};
 use crate::wire::fetch::{self, FetchLimits, FetchRequest, FetchedBatch, FetchedPartition};
 use crate::wire::produce;
 
@@ -30,14 +32,14 @@ pub struct ConsumerPlan {
     pub partitions: Vec<(i32, i64)>,
     /// Sizes and waits of a fetch.
     pub limits: FetchLimits,
+    /// ApiVersions version to begin with.
+    pub greeting: i16,
     /// This run's stamps.
     pub run: u8,
     /// Where in a batch the stamp is; `None` if end-to-end latency comes from timestamps (ms).
     pub stamp_at: Option<usize>,
     /// Whether batches carry this run's timestamps at all (somebody produces).
     pub timed: bool,
-    /// From then on the consumer ends once it has read everything, ns of the run's clock.
-    pub may_end_ns: u64,
 }
 
 /// A consumer at work.
@@ -46,6 +48,7 @@ pub struct Consumer {
     client_id: &'static str,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
+    producing: Arc<AtomicUsize>,
     index: HashMap<i32, usize>,
 }
 
@@ -64,17 +67,19 @@ struct Brought {
 }
 
 impl Consumer {
-    /// A consumer of `plan`.
+    /// A consumer of `plan`. It ends once nobody is `producing` any more (lanes of all load cores;
+    /// looked at once for each fetch) and everything is read.
     #[must_use]
     pub fn new(
         plan: ConsumerPlan,
         client_id: &'static str,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
+        producing: Arc<AtomicUsize>,
     ) -> Rc<Consumer> {
         let index =
             plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
-        Rc::new(Consumer { plan, client_id, pacer, recorder, index })
+        Rc::new(Consumer { plan, client_id, pacer, recorder, producing, index })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
@@ -107,11 +112,14 @@ impl Consumer {
     async fn connected(&self, positions: &mut [Position]) -> Result<(), Broken> {
         let stream = TcpStream::connect(self.plan.leader).await?;
         let mut reader = FrameReader::new(stream.clone());
+        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
         let indexes: Vec<i32> = self.plan.partitions.iter().map(|&(part, _)| part).collect();
         let mut request =
             FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);
         let mut correlation_id = 0i32;
         loop {
+            // Before the fetch leaves: what was acknowledged by then is in its answer or beyond it.
+            let last_look = self.producing.load(Ordering::Acquire) == 0;
             let offsets = positions.iter().map(|position| position.next_offset);
             let frame = Bytes::copy_from_slice(request.patch(correlation_id, offsets));
             self.pacer.worked();
@@ -127,7 +135,7 @@ impl Consumer {
             let brought = self.read_answer(bytes, now, positions)?;
             reader.consume(&frame);
             correlation_id = correlation_id.wrapping_add(1) & i32::MAX;
-            if now >= self.plan.may_end_ns && positions.iter().all(|it| it.caught_up) {
+            if last_look && positions.iter().all(|it| it.caught_up) {
                 return Ok(());
             }
             if brought.errors > 0 {

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct CorePlan {
     pub lanes: Vec<LanePlan>,
     /// Consumers' connections.
     pub consumers: Vec<ConsumerPlan>,
+    /// Lanes of all load cores that have not ended: tells consumers when they may.
+    pub producing: Arc<AtomicUsize>,
 }
 
 /// What a load core says in the end.
@@ -163,20 +166,32 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
     for consumer in &plan.consumers {
-        let consumer = Consumer::new(consumer.clone(), CLIENT_ID, pacer.clone(), recorder.clone());
+        let consumer = Consumer::new(
+            consumer.clone(),
+            CLIENT_ID,
+            pacer.clone(),
+            recorder.clone(),
+            plan.producing.clone(),
+        );
         tasks.push(glommio::spawn_local(ended.clone().after(consumer.run())));
     }
     for lane in &lanes {
-        tasks.push(glommio::spawn_local(ended.clone().after(lane.clone().run())));
+        let (lane, producing) = (lane.clone(), plan.producing.clone());
+        let task = async move {
+            lane.run().await;
+            producing.fetch_sub(1, Ordering::Release);
+        };
+        tasks.push(glommio::spawn_local(ended.clone().after(task)));
     }
-    let ticker = glommio::spawn_local(tick(
-        plan.index,
-        plan.window,
-        plan.idle,
-        pacer.clone(),
-        recorder.clone(),
-        out.clone(),
-    ));
+    let meter = Rc::new(Meter {
+        idle: plan.idle,
+        pacer: pacer.clone(),
+        recorder: recorder.clone(),
+        last_ns: Cell::default(),
+        cpu_before_ns: Cell::default(),
+    });
+    meter.reset();
+    let ticker = glommio::spawn_local(tick(plan.index, plan.window, meter.clone(), out.clone()));
     let deadline = async {
         pacer.until(plan.window.deadline_ns).await;
         // A parked core's timers may fire a little early.
@@ -193,6 +208,7 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
         lane.settle();
     }
     ticker.cancel().await;
+    meter.note();
     // The collector may be gone only if the whole process is ending.
     let _ = out.send(recorder.take(plan.index, second_of(plan.window, finished_ns)));
     CoreEnd { finished_ns }
@@ -219,43 +235,57 @@ impl Ended {
     }
 }
 
-/// Sends what was recorded at the end of each second of the run.
-async fn tick(
-    index: usize,
-    window: Window,
+/// Writes down how much of a core's time was work.
+struct Meter {
     idle: Idle,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
-    out: mpsc::Sender<Interval>,
-) {
-    let mut cpu_before_ns = thread_cpu_ns();
+    last_ns: Cell<u64>,
+    cpu_before_ns: Cell<u64>,
+}
+
+impl Meter {
+    /// Begins to count now.
+    fn reset(&self) {
+        self.pacer.take_usage();
+        self.last_ns.set(self.pacer.clock().now_ns());
+        self.cpu_before_ns.set(thread_cpu_ns());
+    }
+
+    /// Writes down what was used since the last time, as of a moment shortly before now.
+    fn note(&self) {
+        let now = self.pacer.clock().now_ns();
+        let from_ns = self.last_ns.replace(now);
+        let cpu_ns = thread_cpu_ns();
+        let used_ns = cpu_ns.saturating_sub(self.cpu_before_ns.replace(cpu_ns));
+        let usage = self.pacer.take_usage();
+        let (busy_ns, idle_ns, work_cpu_ns) = match self.idle {
+            Idle::Spin => (usage.busy_ns, usage.idle_ns, used_ns.saturating_sub(usage.idle_ns)),
+            Idle::Park => (used_ns, (now - from_ns).saturating_sub(used_ns), used_ns),
+        };
+        // A parked core's turns are as long as its sleep.
+        let turn_ns_max = if self.idle == Idle::Spin { usage.turn_ns_max } else { 0 };
+        self.recorder.at(from_ns + (now - from_ns) / 2, |tally| {
+            let counters = &mut tally.counters;
+            counters.busy_ns += busy_ns;
+            counters.idle_ns += idle_ns;
+            counters.work_cpu_ns += work_cpu_ns;
+            counters.gap_ns_max = counters.gap_ns_max.max(turn_ns_max);
+        });
+    }
+}
+
+/// Sends what was recorded at the end of each second of the run.
+async fn tick(index: usize, window: Window, meter: Rc<Meter>, out: mpsc::Sender<Interval>) {
     let mut at_ns = window.start_ns;
-    pacer.until(at_ns).await;
-    pacer.take_usage();
+    meter.pacer.until(at_ns).await;
+    meter.reset();
     loop {
         let from_ns = at_ns;
         at_ns += 1_000_000_000;
-        pacer.until(at_ns).await;
-        let mut usage = pacer.take_usage();
-        let cpu_ns = thread_cpu_ns();
-        let used_ns = cpu_ns.saturating_sub(cpu_before_ns);
-        cpu_before_ns = cpu_ns;
-        let work_cpu_ns = match idle {
-            Idle::Spin => used_ns.saturating_sub(usage.idle_ns),
-            Idle::Park => used_ns,
-        };
-        if idle == Idle::Park {
-            usage.busy_ns = used_ns;
-            usage.idle_ns = 1_000_000_000u64.saturating_sub(used_ns);
-            usage.turn_ns_max = 0;
-        }
-        recorder.at(from_ns, |tally| {
-            tally.counters.busy_ns += usage.busy_ns;
-            tally.counters.idle_ns += usage.idle_ns;
-            tally.counters.work_cpu_ns += work_cpu_ns;
-            tally.counters.gap_ns_max = tally.counters.gap_ns_max.max(usage.turn_ns_max);
-        });
-        if out.send(recorder.take(index, second_of(window, from_ns))).is_err() {
+        meter.pacer.until(at_ns).await;
+        meter.note();
+        if out.send(meter.recorder.take(index, second_of(window, from_ns))).is_err() {
             return;
         }
     }

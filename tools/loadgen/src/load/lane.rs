@@ -42,6 +42,8 @@ pub struct LanePlan {
     pub answered: bool,
     /// Whether to send as an idempotent producer, and the InitProducerId version for it.
     pub idempotent_version: Option<i16>,
+    /// ApiVersions version to begin with.
+    pub greeting: i16,
     /// Tells this run's stamps from others'.
     pub run: u8,
     /// Records and their value bytes in each batch.
@@ -137,6 +139,7 @@ impl Lane {
     async fn connected(&self) -> Result<(), Broken> {
         let stream = TcpStream::connect(self.plan.leader).await?;
         let mut reader = FrameReader::new(stream.clone());
+        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
         let idempotence = match self.plan.idempotent_version {
             None => None,
             Some(version) => {

@@ -133,14 +133,12 @@ impl Collector {
             if self.clock.now_ns() > self.window.deadline_ns + STUCK_AFTER_NS {
                 return None;
             }
-            if self.clock.now_ns() >= next_mark_ns
-                && let Some(pid) = self.broker_pid
-            {
-                match ProcessReading::take(pid) {
-                    Ok(process) => marks.push(BrokerMark { process, flushes: device_flushes() }),
-                    Err(_) => self.broker_pid = None, // it is gone; the report will say so
-                }
+            if self.clock.now_ns() >= next_mark_ns {
+                self.mark(&mut marks);
             }
+        }
+        if marks.len() == 1 {
+            self.mark(&mut marks); // it ended early: everything was read
         }
         if let [before, after] = &marks[..] {
             let flushes = after.flushes.zip(before.flushes);
@@ -154,6 +152,14 @@ impl Collector {
         }
         self.live.end();
         Some(self.collected)
+    }
+
+    fn mark(&mut self, marks: &mut Vec<BrokerMark>) {
+        let Some(pid) = self.broker_pid else { return };
+        match ProcessReading::take(pid) {
+            Ok(process) => marks.push(BrokerMark { process, flushes: device_flushes() }),
+            Err(_) => self.broker_pid = None, // it is gone; the report will say so
+        }
     }
 
     fn take(&mut self, interval: Interval) {

@@ -12,7 +12,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use thalweg::io::reactor::probe_io_uring;
@@ -36,8 +37,6 @@ const COME_UP: Duration = Duration::from_millis(300);
 const COME_UP_EACH: Duration = Duration::from_millis(1);
 /// How long answers may come after the last intended send.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long consumers go on looking after the last intended send, at least.
-const CONSUMERS_LINGER: Duration = Duration::from_secs(1);
 /// Longest wait of a fetch that finds nothing.
 const FETCH_WAIT_MS: i32 = 500;
 
@@ -256,6 +255,9 @@ fn core_plans(
     };
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (clock.wall_ms(0) & 0xff) as u8;
+    let greeting = ready.versions.api_versions;
+    let lanes = plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting);
+    let producing = Arc::new(AtomicUsize::new(lanes.len()));
     let mut plans: Vec<CorePlan> = spec
         .cores
         .iter()
@@ -272,10 +274,10 @@ fn core_plans(
             batch: batch.clone(),
             lanes: Vec::new(),
             consumers: Vec::new(),
+            producing: producing.clone(),
         })
         .collect();
-    let lanes = plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version);
-    let consumers = consumer_plans(spec, ready, batch, run, window);
+    let consumers = consumer_plans(spec, ready, batch, run);
     let count = plans.len();
     let offset = lanes.len();
     for (idx, lane) in lanes.into_iter().enumerate() {
@@ -292,7 +294,6 @@ fn consumer_plans(
     ready: &Ready,
     batch: &BatchTemplate,
     run: u8,
-    window: Window,
 ) -> Vec<ConsumerPlan> {
     let workload = &spec.workload;
     let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
@@ -301,12 +302,6 @@ fn consumer_plans(
         bytes_min: 1,
         bytes_max: partition_bytes_max.max(50 << 20),
         partition_bytes_max,
-    };
-    // With producers, everything that was sent is worth waiting for; without, the backlog is.
-    let may_end_ns = if workload.producers == 0 {
-        0
-    } else {
-        window.end_ns + CONSUMERS_LINGER.as_nanos() as u64
     };
     let mut plans = Vec::new();
     for consumer in 0..workload.consumers {
@@ -320,10 +315,10 @@ fn consumer_plans(
                     .map(|part| (part, ready.offsets.get(&part).copied().unwrap_or(0)))
                     .collect(),
                 limits,
+                greeting: ready.versions.api_versions,
                 run,
                 stamp_at: batch.stamp_at(),
                 timed: workload.producers > 0,
-                may_end_ns,
             });
         }
     }

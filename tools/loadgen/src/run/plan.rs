@@ -39,6 +39,7 @@ pub fn lanes(
     start_ns: u64,
     run: u8,
     idempotent_version: Option<i16>,
+    greeting: i16,
 ) -> Vec<LanePlan> {
     let count = leaders.len() as u32;
     let total = workload.rate.batches_per_second(workload.batch_records, workload.record_bytes);
@@ -66,6 +67,7 @@ pub fn lanes(
             in_flight: workload.in_flight as usize,
             answered: workload.acks.wire() != 0,
             idempotent_version,
+            greeting,
             run,
             records: workload.batch_records,
             value_bytes: u64::from(workload.batch_records) * workload.record_bytes as u64,
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn the_lanes_together_offer_the_rate_that_was_asked_for() {
         let workload = workload("--producers 3 --rate 3000records/s --batch-records 10");
-        let plans = lanes(&workload, &leaders(7, 2), 0, 1, None);
+        let plans = lanes(&workload, &leaders(7, 2), 0, 1, None, 3);
         assert_eq!(plans.len(), 6); // each of three producers meets both leaders
         let mut due = 0;
         for mut plan in plans {

@@ -127,6 +127,7 @@ async fn serve(opened: Opened) -> io::Result<()> {
     acceptor.join().await;
     reaper.join().await;
     core.shard().stores().close().await.map_err(of_storage)?;
+    debug!(bytes_moved = core.moved_bytes(), "frames moved between receive buffers");
     info!(shard = %core.shard().id(), "stopped cleanly");
     Ok(())
 }

@@ -59,6 +59,12 @@ impl Connection {
         self.stream.shutdown();
     }
 
+    /// Whether a request is in work: received whole, and not answered.
+    #[must_use]
+    pub fn has_request(&self) -> bool {
+        self.replies.is_busy()
+    }
+
     /// Whether a request is in work or being received.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -110,6 +116,7 @@ impl Connection {
                 Ok(None) | Err(ReadError::Socket(_)) => return Ok(()),
                 Err(problem) => return Err(problem.to_string()),
             };
+            self.replies.taken();
             self.last_active_us.set(core.shard().clock().mono_us());
             let pending = dispatch(core, self, frame.bytes).await;
             if let Pending::Now(Answer::Close(reason)) = pending {
@@ -118,6 +125,9 @@ impl Connection {
             self.greeted.set(true);
             self.replies.push(pending, frame.permit);
             core.note_moved(reader.take_moved_bytes());
+            if core.is_stopping() {
+                return Ok(()); // what was taken is answered; the client finds another broker
+            }
         }
     }
 

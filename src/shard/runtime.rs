@@ -58,6 +58,7 @@ pub struct Shard {
     budget: Budget,
     table: PartitionTable,
     stores: Stores,
+    draining: Cell<bool>,
 }
 
 impl Shard {
@@ -95,6 +96,20 @@ impl Shard {
     #[must_use]
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// From now on no read waits for records that are not there: the broker stops.
+    pub fn begin_drain(&self) {
+        self.draining.set(true);
+        for (_, owned) in self.table.all() {
+            owned.partition().borrow().wake_parked();
+        }
+    }
+
+    /// Whether [`Shard::begin_drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 }
 
@@ -139,6 +154,7 @@ where
         budget: Budget::new(config.memory_bytes),
         table: PartitionTable::default(),
         stores: Stores::default(),
+        draining: Cell::new(false),
     });
     let turns = Rc::new(Cell::new(0));
     let heartbeat = glommio::spawn_local(beat(turns.clone())).detach();

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tracing::error;
+use tracing::{debug, error};
 
 use super::runtime::Shard;
 use super::task::{self, Task};
@@ -69,10 +69,16 @@ impl Stores {
         }
         let mut result = Ok(());
         for store in stores {
-            if let Err(problem) = store.close().await {
+            if let Err(problem) = store.clone().close().await {
                 error!("a store was not closed cleanly: {problem}");
                 result = Err(problem);
             }
+            let copies = store.copy_ledger();
+            debug!(
+                bytes_staged = copies.bytes_staged(),
+                bytes_extents = copies.bytes_extents(),
+                "record bytes copied by a store"
+            );
         }
         result
     }

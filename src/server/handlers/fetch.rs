@@ -173,7 +173,7 @@ async fn read_parts(
             store(slots, &part.slots, read.await.unwrap_or_default());
         }
         let left_us = deadline_us.saturating_sub(shard.clock().mono_us());
-        if left_us == 0 || is_enough(slots, terms.bytes_min) {
+        if left_us == 0 || shard.is_draining() || is_enough(slots, terms.bytes_min) {
             break;
         }
         let left = Duration::from_micros(left_us);

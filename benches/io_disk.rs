@@ -27,6 +27,7 @@ struct HugeArena;
 // SAFETY: passes everything on to the system allocator; larger alignment is always allowed, and
 // `dealloc` computes the same layout.
 unsafe impl GlobalAlloc for HugeArena {
+    // # Safety: as the trait asks of its callers.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let wide = widen(layout);
         // SAFETY: the caller's promise; `wide` is a valid layout.
@@ -38,6 +39,7 @@ unsafe impl GlobalAlloc for HugeArena {
         ptr
     }
 
+    // # Safety: as the trait asks of its callers.
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise; the same widening as in `alloc`.
         unsafe { System.dealloc(ptr, widen(layout)) };

@@ -129,7 +129,13 @@ impl BlockingFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        fallocate(&self.file, len)
+        match fallocate(&self.file, len) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                // This file system cannot reserve; the size is all that there is to set.
+                if self.file.metadata()?.len() < len { self.file.set_len(len) } else { Ok(()) }
+            }
+            other => other,
+        }
     }
 }
 

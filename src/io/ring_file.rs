@@ -108,7 +108,13 @@ impl RingFile {
     }
 
     pub(super) async fn allocate(&self, len: u64) -> io::Result<()> {
-        self.run(opcode::Fallocate::new(self.fd(), len).build()).await
+        match self.run(opcode::Fallocate::new(self.fd(), len).build()).await {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                // This file system cannot reserve; the size is all that there is to set.
+                if self.len()? < len { self.truncate(len).await } else { Ok(()) }
+            }
+            other => other,
+        }
     }
 
     pub(super) async fn truncate(&self, len: u64) -> io::Result<()> {

@@ -150,6 +150,11 @@ impl Partition {
         self.fetches.park(fetch);
     }
 
+    /// Wakes the fetches that are parked although nothing has changed here: because the core stops.
+    pub fn wake_parked(&self) {
+        self.fetches.wake();
+    }
+
     /// Takes no more work: fails all who wait for an acknowledgement, wakes all who wait for
     /// records. The first reason stands.
     pub fn close(&mut self, reason: CloseReason) {

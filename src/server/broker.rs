@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -217,12 +217,29 @@ struct RunningCore {
     alive: flume::Receiver<()>,
 }
 
+/// The signals that ask for a stop. Caught before anything starts: whoever reads the ready line may
+/// send one at once.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> io::Result<StopSignals> {
+        Ok(StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 async fn control(
     plan: StartPlan,
     controller: Controller,
     mut recovered: RecoveredLogs,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), BrokerError> {
+    let mut signals = StopSignals::catch()?;
     let (handle, inbox) = controller_channel();
     let mesh = MeshPlan::new(plan.cores.len());
     let mut cores = Vec::new();
@@ -254,7 +271,7 @@ async fn control(
                 }
             });
             on_ready(plan.listen);
-            let unasked = wait_for_end(&cores).await?;
+            let unasked = wait_for_end(&cores, &mut signals).await;
             stop_cores(cores, plan.settings.runtime.shutdown_timeout, unasked).await
         })
         .await
@@ -327,9 +344,7 @@ async fn publish(cores: Vec<flume::Sender<CoreCommand>>, image: Arc<MetadataImag
 }
 
 /// Waits for a signal; the result names a core that ended although nobody asked.
-async fn wait_for_end(cores: &[RunningCore]) -> io::Result<Option<u16>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn wait_for_end(cores: &[RunningCore], signals: &mut StopSignals) -> Option<u16> {
     let ends = cores.iter().zip(0_u16..).map(|(core, shard)| {
         Box::pin(async move {
             let _ = core.alive.recv_async().await;
@@ -338,14 +353,14 @@ async fn wait_for_end(cores: &[RunningCore]) -> io::Result<Option<u16>> {
     });
     let any_end = first_of(ends.collect());
     tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => info!("SIGINT: stopping"),
+        _ = signals.terminate.recv() => info!("SIGTERM: stopping"),
+        _ = signals.interrupt.recv() => info!("SIGINT: stopping"),
         shard = any_end => {
             error!(shard, "a shard has ended; stopping the others");
-            return Ok(Some(shard));
+            return Some(shard);
         }
     }
-    Ok(None)
+    None
 }
 
 async fn first_of<F: Future<Output = u16> + Unpin>(mut ends: Vec<F>) -> u16 {
@@ -365,10 +380,17 @@ async fn stop_cores(
     bound: Duration,
     unasked: Option<u16>,
 ) -> Result<(), BrokerError> {
-    for core in &cores {
-        let _ = core.commands.send(CoreCommand::Stop);
-    }
     let all_ended = async {
+        // All drain before any closes: a request on one core may need another.
+        let (drained, acks) = flume::bounded(cores.len());
+        for core in &cores {
+            let _ = core.commands.send(CoreCommand::Drain(drained.clone()));
+        }
+        drop(drained);
+        while acks.recv_async().await.is_ok() {}
+        for core in &cores {
+            let _ = core.commands.send(CoreCommand::Close);
+        }
         for core in &cores {
             let _ = core.alive.recv_async().await;
         }

@@ -12,7 +12,6 @@ use super::core::Core;
 use super::dispatch::dispatch;
 use super::frame_reader::{FrameReader, ReadError};
 use super::reply::{Answer, Pending, ReplyQueue};
-use crate::base::limits::FRAME_BYTES_MAX_BEFORE_AUTH;
 use crate::io::tcp::TcpStream;
 use crate::shard::budget::Permit;
 use crate::shard::task;
@@ -58,6 +57,12 @@ impl Connection {
     /// Ends the connection from this side; its tasks notice and finish.
     pub fn shutdown(&self) {
         self.stream.shutdown();
+    }
+
+    /// Whether a request is in work: received whole, and not answered.
+    #[must_use]
+    pub fn has_request(&self) -> bool {
+        self.replies.is_busy()
     }
 
     /// Whether a request is in work or being received.
@@ -106,16 +111,12 @@ impl Connection {
         let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
-            let limit = if self.greeted.get() {
-                bytes_max
-            } else {
-                bytes_max.min(FRAME_BYTES_MAX_BEFORE_AUTH)
-            };
-            let frame = match reader.next(limit).await {
+            let frame = match reader.next(bytes_max).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) | Err(ReadError::Socket(_)) => return Ok(()),
                 Err(problem) => return Err(problem.to_string()),
             };
+            self.replies.taken();
             self.last_active_us.set(core.shard().clock().mono_us());
             let pending = dispatch(core, self, frame.bytes).await;
             if let Pending::Now(Answer::Close(reason)) = pending {
@@ -124,6 +125,9 @@ impl Connection {
             self.greeted.set(true);
             self.replies.push(pending, frame.permit);
             core.note_moved(reader.take_moved_bytes());
+            if core.is_stopping() {
+                return Ok(()); // what was taken is answered; the client finds another broker
+            }
         }
     }
 

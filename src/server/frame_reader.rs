@@ -2,8 +2,9 @@
 //!
 //! Small frames share a chunk: many are received by one call and each becomes a slice of it. A large
 //! frame gets memory of exactly its size and is received straight into it, together with the four
-//! bytes that announce the next frame, so that large frames in a row are never moved. What is moved
-//! (the part of a frame that had arrived in a chunk which it outgrew) is counted.
+//! bytes that announce the next frame. If these have not come yet, they are waited for alone, so that
+//! a large frame which follows a large one is never moved. What is moved (the part of a frame that
+//! had arrived in a chunk which it outgrew) is counted.
 
 use std::cell::Cell;
 use std::io;
@@ -20,6 +21,9 @@ use crate::shard::budget::{Budget, Permit};
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Frames from this size on get memory of their own.
 const LARGE_FRAME_BYTES: usize = 32 * 1024;
+/// Small frames after which a client is no longer expected to send a large one. Until then a prefix
+/// is received alone: one call more, against up to a chunk of bytes that would have to be moved.
+const SMALL_RUN_FRAMES: u32 = 8;
 /// Length prefix of a frame.
 const PREFIX_BYTES: usize = 4;
 
@@ -54,6 +58,8 @@ pub struct FrameReader {
     /// Room that is kept at a chunk's end so that a frame which begins near it can be finished
     /// there: the largest small frame seen.
     reserve: usize,
+    /// Small frames to come before a large one is no longer expected.
+    large_expected_frames: u32,
     moved_bytes: u64,
     /// Whether a frame has begun and is not complete; read by the connection's reaper.
     partial: Rc<Cell<bool>>,
@@ -68,6 +74,7 @@ impl FrameReader {
             budget,
             buf: BytesMut::new(),
             reserve: 4096,
+            large_expected_frames: 0,
             moved_bytes: 0,
             partial,
         }
@@ -92,6 +99,13 @@ impl FrameReader {
         let bytes = self.buf.split_to(frame_bytes).freeze();
         if frame_bytes < LARGE_FRAME_BYTES {
             self.reserve = self.reserve.max(frame_bytes + PREFIX_BYTES);
+            self.large_expected_frames = self.large_expected_frames.saturating_sub(1);
+        } else {
+            self.large_expected_frames = SMALL_RUN_FRAMES;
+            if self.buf.len() < PREFIX_BYTES {
+                // Not in the frame's memory, which would then live until the next frame comes.
+                self.move_to(PREFIX_BYTES);
+            }
         }
         Ok(Some(Frame { bytes, permit }))
     }
@@ -103,11 +117,19 @@ impl FrameReader {
                 return Ok(Some(frame::frame_len(*prefix, bytes_max)?));
             }
             let spare = self.buf.capacity() - self.buf.len();
-            if spare <= self.reserve {
-                self.move_to(CHUNK_BYTES);
-            }
-            let room = self.buf.capacity() - self.buf.len();
-            if self.receive(room - self.reserve).await? == 0 {
+            let len_max = if self.large_expected_frames > 0 {
+                let missing = PREFIX_BYTES - self.buf.len();
+                if spare < missing {
+                    self.move_to(PREFIX_BYTES);
+                }
+                missing
+            } else {
+                if spare <= self.reserve {
+                    self.move_to(CHUNK_BYTES);
+                }
+                self.buf.capacity() - self.buf.len() - self.reserve
+            };
+            if self.receive(len_max).await? == 0 {
                 return if self.buf.is_empty() { Ok(None) } else { Err(ReadError::Torn) };
             }
         }

@@ -59,7 +59,7 @@ pub async fn reap_connections(core: Rc<Core>) {
     let idle_us_max =
         idle_max.map_or(u64::MAX, |max| u64::try_from(max.as_micros()).unwrap_or(u64::MAX));
     while !core.is_stopping() {
-        task::sleep(REAP_INTERVAL).await;
+        or(task::sleep(REAP_INTERVAL), core.stopped()).await;
         let now_us = core.shard().clock().mono_us();
         for connection in core.connections().all() {
             let quiet_us = now_us.saturating_sub(connection.last_active_us());

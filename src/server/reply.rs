@@ -45,10 +45,15 @@ impl ReplyQueue {
         while self.outstanding.get() >= PIPELINED_REQUESTS_MAX && !self.ended.get() {
             self.changed.wait().await;
         }
+    }
+
+    /// A request has been taken from the socket: from now on an answer is due. Not earlier, or a
+    /// connection that only waits for its client would never count as idle.
+    pub fn taken(&self) {
         self.outstanding.set(self.outstanding.get() + 1);
     }
 
-    /// Adds the answer to the request that [`ReplyQueue::admit`] let in.
+    /// Adds the answer to the request that was [`ReplyQueue::taken`].
     pub fn push(&self, pending: Pending, permit: Permit) {
         self.waiting.borrow_mut().push_back((pending, permit));
         self.changed.notify();

@@ -28,8 +28,11 @@ const DRAIN_TICK: Duration = Duration::from_millis(2);
 pub enum CoreCommand {
     /// Make the partitions match this image, then serve it.
     Apply(Arc<MetadataImage>, flume::Sender<()>),
-    /// Finish what is in work and end.
-    Stop,
+    /// Take no more connections and requests, answer what is in work. Everything is still served
+    /// to the other cores, whose requests may need this one.
+    Drain(flume::Sender<()>),
+    /// No core has a request in work: close the stores and end.
+    Close,
 }
 
 /// What a core starts with.
@@ -95,7 +98,7 @@ async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
         let store = Store::open(Disk::Ring, directory, config, clock, recovered)
             .await
             .map_err(of_storage)?;
-        shard.stores().start(shard, store);
+        shard.stores().start(shard, store, start.settings.storage.producer_id_expiration);
     }
     start.reconciler.reconcile(shard, &start.image).await;
     let listener = TcpListener::bind(start.listen)?;
@@ -115,27 +118,34 @@ async fn serve(opened: Opened) -> io::Result<()> {
                 core.set_image(image);
                 let _ = applied.send(());
             }
-            CoreCommand::Stop => break,
+            // In a task of its own: what is in work may wait for metadata to be applied.
+            CoreCommand::Drain(drained) => task::spawn(drain(core.clone(), drained)),
+            CoreCommand::Close => break,
         }
     }
     core.stop();
     acceptor.join().await;
-    debug!(shard = %core.shard().id(), "accepts no more");
-    finish_connections(&core).await;
     reaper.join().await;
     core.shard().stores().close().await.map_err(of_storage)?;
+    debug!(bytes_moved = core.moved_bytes(), "frames moved between receive buffers");
     info!(shard = %core.shard().id(), "stopped cleanly");
     Ok(())
 }
 
-/// Lets requests in work be answered, then closes. The control thread bounds the time.
-async fn finish_connections(core: &Rc<Core>) {
+/// Lets requests in work be answered, then closes. Half a request is none: nobody was promised
+/// anything. The control thread bounds the time.
+async fn drain(core: Rc<Core>, drained: flume::Sender<()>) {
+    core.stop();
+    core.shard().begin_drain();
+    debug!(shard = %core.shard().id(), "accepts no more");
     while !core.connections().is_empty() {
         for connection in core.connections().all() {
-            if !connection.is_busy() {
+            if !connection.has_request() {
                 connection.shutdown();
             }
         }
         task::sleep(DRAIN_TICK).await;
     }
+    // The control thread may have given up waiting.
+    let _ = drained.send(());
 }

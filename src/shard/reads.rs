@@ -116,9 +116,10 @@ impl Shard {
     }
 }
 
-/// Parks `moved` on every partition; false if one has moved already or is not here.
+/// Parks `moved` on every partition; false if one has moved already or is not here, or if this core
+/// lets nobody wait any more.
 fn park_all(shard: &Shard, seen: &[Seen], moved: &Rc<Event>) -> bool {
-    seen.iter().all(|seen| {
+    !shard.is_draining() && seen.iter().all(|seen| {
         let Some(owned) = shard.table().get(&seen.tp) else { return false };
         let partition = owned.partition().borrow();
         partition.park(moved);
@@ -135,7 +136,8 @@ async fn read_here(
     reply: Reply<Vec<ReadResult>>,
 ) {
     let mut planned = plan_all(&shard, &asks, terms.bytes_max);
-    if !is_enough(&planned, terms.bytes_min) && !terms.wait_max.is_zero() {
+    let may_wait = !terms.wait_max.is_zero() && !shard.is_draining();
+    if may_wait && !is_enough(&planned, terms.bytes_min) {
         let deadline_us = shard.clock().mono_us() + micros(terms.wait_max);
         loop {
             let moved = Rc::new(Event::new());
@@ -148,7 +150,8 @@ async fn read_here(
             let left_us = deadline_us.saturating_sub(shard.clock().mono_us());
             let in_time = task::timeout(Duration::from_micros(left_us), wait).await;
             planned = plan_all(&shard, &asks, terms.bytes_max);
-            if in_time.is_none() || is_enough(&planned, terms.bytes_min) {
+            let over = in_time.is_none() || shard.is_draining();
+            if over || is_enough(&planned, terms.bytes_min) {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 //! The runtime of one core: a pinned glommio executor, its ring, its mesh end, its main task.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -25,6 +26,10 @@ const PREEMPT_TIMER: Duration = Duration::from_micros(500);
 
 /// Bounds the time an executor can sleep with runnable tasks (a glommio defect that a timer heals).
 const HEARTBEAT: Duration = Duration::from_millis(10);
+/// The same once nothing has happened for [`QUIET_BEATS`]: an idle core should cost nothing.
+const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
+/// Heartbeats without work after which a core counts as quiet.
+const QUIET_BEATS: u32 = 20;
 
 /// Locked memory that glommio registers for each executor. Files and sockets go through our own
 /// ring, so the smallest that it accepts is enough.
@@ -53,6 +58,7 @@ pub struct Shard {
     budget: Budget,
     table: PartitionTable,
     stores: Stores,
+    draining: Cell<bool>,
 }
 
 impl Shard {
@@ -90,6 +96,20 @@ impl Shard {
     #[must_use]
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// From now on no read waits for records that are not there: the broker stops.
+    pub fn begin_drain(&self) {
+        self.draining.set(true);
+        for (_, owned) in self.table.all() {
+            owned.partition().borrow().wake_parked();
+        }
+    }
+
+    /// Whether [`Shard::begin_drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 }
 
@@ -134,19 +154,20 @@ where
         budget: Budget::new(config.memory_bytes),
         table: PartitionTable::default(),
         stores: Stores::default(),
+        draining: Cell::new(false),
     });
-    let heartbeat = glommio::spawn_local(async {
-        loop {
-            task::sleep(HEARTBEAT).await;
-        }
-    })
-    .detach();
+    let turns = Rc::new(Cell::new(0));
+    let heartbeat = glommio::spawn_local(beat(turns.clone())).detach();
     let idle = IdlePolicy { spin: config.idle_spin };
     let driver = {
         let (reactor, shard) = (reactor.clone(), shard.clone());
         task::spawn_joinable(async move {
             let inbox = shard.clone();
-            reactor.drive(idle, move || inbox.mesh().turn(&inbox)).await;
+            let take_turn = move || {
+                turns.set(turns.get() + 1);
+                inbox.mesh().turn(&inbox)
+            };
+            reactor.drive(idle, take_turn).await;
         })
     };
     let result = main(shard).await;
@@ -157,4 +178,15 @@ where
     reactor.stop();
     driver.join().await;
     result
+}
+
+/// Wakes the executor now and then, often while `turns` go up.
+async fn beat(turns: Rc<Cell<u64>>) {
+    let (mut seen, mut quiet_beats) = (0, 0);
+    loop {
+        let quiet = quiet_beats >= QUIET_BEATS;
+        task::sleep(if quiet { HEARTBEAT_QUIET } else { HEARTBEAT }).await;
+        quiet_beats = if turns.get() == seen { quiet_beats + 1 } else { 0 };
+        seen = turns.get();
+    }
 }

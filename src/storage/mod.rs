@@ -40,9 +40,7 @@ pub use copy_ledger::CopyLedger;
 pub use epoch_history::EpochHistory;
 pub use error::{FollowerAppendError, RecoveryError, StorageError};
 pub use journal::Journal;
-pub use log::{
-    Appended, Log, LogState, ReadPlan, StampChoice, TimestampFound, TimestampPlan,
-};
+pub use log::{Appended, Log, LogState, ReadPlan, StampChoice, TimestampFound, TimestampPlan};
 pub use producer_table::ProducerTable;
 pub use recovery::{Recovered, RecoveryReport, ShardRecovered, recover};
 pub use settings::{LogConfig, StoreConfig};

@@ -226,10 +226,8 @@ async fn write_base(
 ) -> Result<(), RecoveryError> {
     let path = dir.join("checkpoint");
     let failed = |error| RecoveryError::Io { path: path.clone(), error };
-    if !disk.exists(&path).await.map_err(failed)? {
-        disk.create_dir_all(&path).await.map_err(failed)?;
-        disk.sync_dir(dir).await.map_err(failed)?;
-    }
+    disk.create_dir_all(&path).await.map_err(failed)?;
+    disk.sync_dir(dir).await.map_err(failed)?;
     let files = CheckpointFiles::new(dir, BASE_NAME, directory_id);
     // Both copies say the same: the shards' journals begin anew behind it.
     for turn in 0..2 {
@@ -267,8 +265,7 @@ impl<'a> Replay<'a> {
     ) -> Replay<'a> {
         let ledger = Rc::new(CopyLedger::default());
         let latch = Rc::new(FailureLatch::default());
-        let files =
-            SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
+        let files = SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
         Replay {
             files,
             config,
@@ -407,7 +404,10 @@ impl<'a> Replay<'a> {
     }
 
     fn states(&self) -> FxHashMap<TopicPartition, LogState> {
-        self.logs.iter().map(|(tp, replayed)| (*tp, replayed.log.borrow().to_state((0, 0)))).collect()
+        self.logs
+            .iter()
+            .map(|(tp, replayed)| (*tp, replayed.log.borrow().to_state((0, 0))))
+            .collect()
     }
 
     /// Removes what no log holds any more, and what a crashed run left behind the known ends of

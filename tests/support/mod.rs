@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 pub mod batch;
+pub mod client;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Read};

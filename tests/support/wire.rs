@@ -83,7 +83,7 @@ impl Wire {
         let Got::Frame(frame) = self.receive() else {
             panic!("no answer to api {api} version {version}")
         };
-        let mut answer = Answer { bytes: frame, at: 0 };
+        let mut answer = Answer::new(frame);
         assert_eq!(answer.i32(), correlation, "answers come in order");
         if flexible && api != 18 {
             assert_eq!(answer.u8(), 0, "no tagged fields in the header");
@@ -183,6 +183,10 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads a frame from its correlation id on.
+    pub fn new(frame: Vec<u8>) -> Answer {
+        Answer { bytes: frame, at: 0 }
+    }
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let part = self.bytes[self.at..self.at + N].try_into().expect("the answer is long enough");
         self.at += N;
@@ -215,6 +219,14 @@ impl Answer {
         let text = String::from_utf8(self.bytes[self.at..self.at + len].to_vec()).expect("UTF-8");
         self.at += len;
         text
+    }
+    /// A string with a two-byte length, or null.
+    pub fn nullable_string(&mut self) -> Option<String> {
+        if self.bytes[self.at..].starts_with(&(-1_i16).to_be_bytes()) {
+            self.at += 2;
+            return None;
+        }
+        Some(self.string())
     }
     /// What has not been read.
     pub fn rest(&self) -> &[u8] {

@@ -97,12 +97,18 @@ pub fn owned_crates(source: &Source) -> Vec<Finding> {
     for token in &source.tokens {
         let owned = OWNED_CRATES.iter().find(|(name, _, _)| *name == token.text);
         let Some((name, owners, why)) = owned else { continue };
-        if !owners.contains(&own_name.as_str()) && !source.test_lines.contains(&token.line) {
+        let in_test = is_test_file(&source.path) || source.test_lines.contains(&token.line);
+        if !owners.contains(&own_name.as_str()) && !in_test {
             let message = format!("`{name}` is named here, but {why}");
             findings.push(Finding::new(&source.path, token.line, message));
         }
     }
     findings
+}
+
+/// Whether the whole file is tests: `foo/tests.rs`, `foo_tests.rs`, or in a folder `tests`.
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/")
 }
 
 /// `unsafe` in `src` stands in `src/io` only; anywhere, each has its SAFETY line.
@@ -186,7 +192,7 @@ pub fn header(source: &Source) -> Vec<Finding> {
         return vec![Finding::new(&source.path, 1, "the file must open with `//!`")];
     }
     let is_module = source.path.starts_with("src/") && source.path.ends_with("/mod.rs");
-    if is_module && header_lines < 3 {
+    if is_module && header_lines < 3 && !is_test_file(&source.path) {
         let message = "a module says what it is, what it is not, on which core it lives, its \
                        invariants and its callers";
         return vec![Finding::new(&source.path, 1, message)];

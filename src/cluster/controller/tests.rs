@@ -1,3 +1,5 @@
+//! The controller's promises, on a store in memory.
+
 use std::cell::RefCell;
 use std::rc::Rc;
 

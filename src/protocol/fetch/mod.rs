@@ -1,5 +1,8 @@
 //! Fetch (key 1), versions 4 to 17: requests read in place, responses gathered around the record
 //! bytes of the log, and the client's side of both.
+//!
+//! Not here: sessions (KIP-227) and what a log holds. Lives on every core, without state.
+//! Invariant: a request that parsed iterates without failing. Callers: `server`, load generators.
 
 mod client;
 mod partition;

@@ -1,5 +1,8 @@
 //! Produce (key 0), versions 3 to 13: requests read in place, responses written by hand, and the
 //! client's side of both.
+//!
+//! Not here: what a record batch holds. Lives on every core, without state.
+//! Invariant: a request that parsed iterates without failing. Callers: `server`, load generators.
 
 mod client;
 mod request;

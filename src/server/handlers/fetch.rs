@@ -25,6 +25,7 @@ use crate::protocol::{ErrorCode, Malformed, TopicRef};
 use crate::server::core::Core;
 use crate::server::dispatch::Request;
 use crate::server::errors;
+use crate::server::handlers::topics::find_topic;
 use crate::server::reply::Answer;
 use crate::shard::reads::{ReadAnswer, ReadAsk, ReadResult, ReadTerms, Seen};
 use crate::shard::runtime::Shard;
@@ -108,13 +109,7 @@ fn route<'a>(image: &MetadataImage, fetch: &'a FetchRequest) -> (Vec<Slot<'a>>, 
     let mut slots = Vec::with_capacity(fetch.partition_count());
     let mut parts: Vec<Part> = Vec::new();
     for topic in fetch.topics() {
-        let (found, missing) = match topic.topic() {
-            TopicRef::Name(name) => (
-                name.as_str().and_then(|name| image.topic(name)),
-                ErrorCode::UnknownTopicOrPartition,
-            ),
-            TopicRef::Id(id) => (image.topic_by_id(id), ErrorCode::UnknownTopicId),
-        };
+        let (found, missing) = find_topic(image, topic.topic());
         for partition in topic.partitions() {
             let slot = slots.len();
             let placed = match found {
@@ -178,7 +173,7 @@ async fn read_parts(
             store(slots, &part.slots, read.await.unwrap_or_default());
         }
         let left_us = deadline_us.saturating_sub(shard.clock().mono_us());
-        if left_us == 0 || is_enough(slots, terms.bytes_min) {
+        if left_us == 0 || shard.is_draining() || is_enough(slots, terms.bytes_min) {
             break;
         }
         let left = Duration::from_micros(left_us);

@@ -20,7 +20,7 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
-mod topics;
+pub(super) mod topics;
 
 use crate::protocol::RequestHeader;
 use crate::protocol::codec::{self, messages::KafkaResponse};

@@ -7,20 +7,25 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::base::ids::{ShardId, TopicPartition};
 use crate::base::signal::OneReceiver;
 use crate::cluster::image::MetadataImage;
 use crate::protocol::ErrorCode;
-use crate::protocol::TopicRef;
 use crate::protocol::produce::{
     PartitionResult, ProduceRequest, RecordErrorAt, ResponseHead, encode_response,
 };
+use crate::record::{Compression, UncheckedBatch};
 use crate::server::core::Core;
 use crate::server::dispatch::Request;
 use crate::server::errors;
+use crate::server::handlers::topics::find_topic;
 use crate::server::reply::{Answer, Pending};
 use crate::shard::router::{AppendAsk, AppendFailure, AppendOutcome};
 
+/// First version in which a batch may be compressed with zstd (KIP-110).
+const ZSTD_FROM: i16 = 7;
 /// Kafka's "no time".
 const NO_TIME: i64 = -1;
 
@@ -80,14 +85,7 @@ fn route(
 ) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for topic in produce.topics() {
-        let found = match topic.topic() {
-            TopicRef::Name(name) => name.as_str().and_then(|name| image.topic(name)),
-            TopicRef::Id(id) => image.topic_by_id(id),
-        };
-        let missing = match topic.topic() {
-            TopicRef::Name(_) => ErrorCode::UnknownTopicOrPartition,
-            TopicRef::Id(_) => ErrorCode::UnknownTopicId,
-        };
+        let (found, missing) = find_topic(image, topic.topic());
         for partition in topic.partitions() {
             let slot = results.len();
             let Some(topic) = found else {
@@ -102,6 +100,11 @@ fn route(
                 results.push(Some(null_records()));
                 continue;
             };
+            if produce.version() < ZSTD_FROM && is_zstd(&records) {
+                let error = ErrorCode::UnsupportedCompressionType;
+                results.push(Some(PartitionResult::failed(error)));
+                continue;
+            }
             results.push(None);
             let tp = TopicPartition { topic_id: topic.id(), partition: partition.index() };
             let part = match parts.iter().position(|part| part.owner == owner) {
@@ -117,6 +120,13 @@ fn route(
         }
     }
     parts
+}
+
+/// Whether the batch says that it is compressed with zstd. Bytes that are no batch are refused by
+/// their owner.
+fn is_zstd(records: &Bytes) -> bool {
+    UncheckedBatch::from_produce(records.clone())
+        .is_ok_and(|batch| batch.header().compression() == Some(Compression::Zstd))
 }
 
 fn null_records() -> PartitionResult {

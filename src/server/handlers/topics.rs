@@ -7,6 +7,7 @@ use crate::cluster::image::{MetadataImage, TopicImage};
 use crate::cluster::topic_config::{ConfigSource, DescribedConfig};
 use crate::cluster::topic_name::is_internal_topic;
 use crate::config::definition::Kind;
+use crate::protocol::{ErrorCode, TopicRef};
 
 /// What Kafka answers for a topic when no authorizer is set: every operation that topics have
 /// (read, write, create, delete, alter, describe, describe and alter configs; KIP-430).
@@ -33,6 +34,20 @@ pub fn shown_partitions(
         index,
         leader_epoch: image.leader_epoch(partition),
     })
+}
+
+/// The topic that a Produce or Fetch names, and the error if it is not there.
+pub fn find_topic<'a>(
+    image: &'a MetadataImage,
+    wanted: TopicRef<'_>,
+) -> (Option<&'a Arc<TopicImage>>, ErrorCode) {
+    match wanted {
+        TopicRef::Id(id) => (image.topic_by_id(id), ErrorCode::UnknownTopicId),
+        TopicRef::Name(name) => match name.as_str() {
+            Some(name) => (image.topic(name), ErrorCode::UnknownTopicOrPartition),
+            None => (None, ErrorCode::InvalidTopicException), // not UTF-8
+        },
+    }
 }
 
 /// Whether the topic is one of Kafka's own.

@@ -217,7 +217,8 @@ impl FileSet {
         let slot = &mut files.slots[index];
         slot.len = file_len;
         slot.used = Use::Live { file_seq };
-        files.active = Some(Active { slot: index, file, file_seq, pos: FIRST_GROUP_POS, len: file_len });
+        files.active =
+            Some(Active { slot: index, file, file_seq, pos: FIRST_GROUP_POS, len: file_len });
         drop(files);
         self.changed.notify();
         Ok(())

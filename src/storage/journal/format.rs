@@ -355,10 +355,7 @@ mod tests {
         let mut newer = header;
         newer.version = 9.into();
         newer.crc = newer.checksum().into();
-        assert_eq!(
-            FileHeader::find(newer.as_bytes(), [7; 16]),
-            HeaderFound::UnknownVersion(9)
-        );
+        assert_eq!(FileHeader::find(newer.as_bytes(), [7; 16]), HeaderFound::UnknownVersion(9));
         assert_eq!(FileHeader::find(&block[..20], [7; 16]), HeaderFound::Invalid);
     }
 

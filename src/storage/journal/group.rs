@@ -118,7 +118,7 @@ pub(in crate::storage) struct Member {
     pub(in crate::storage) topic_partition: TopicPartition,
     /// End of the log after its last entry in the group.
     pub(in crate::storage) end: Offset,
-    /// The log's count of truncations then: a later one voids `end`.
+    /// The log's count of truncations then: a later one bounds `end`.
     pub(in crate::storage) truncations: u64,
 }
 
@@ -220,7 +220,11 @@ impl OpenGroup {
     }
 
     /// Notes where a log ends; `known` is its index among the members if it has one here already.
-    pub(in crate::storage) fn note_member(&mut self, known: Option<usize>, member: Member) -> usize {
+    pub(in crate::storage) fn note_member(
+        &mut self,
+        known: Option<usize>,
+        member: Member,
+    ) -> usize {
         if let Some(index) = known {
             let entry = &mut self.members[index];
             debug_assert_eq!(entry.slot, member.slot);
@@ -232,7 +236,11 @@ impl OpenGroup {
     }
 
     /// Writes header, entries and padding; the bytes are then readable and ready to be written.
-    pub(in crate::storage) fn seal(mut self, place: GroupPlace, durable_through: u64) -> SealedGroup {
+    pub(in crate::storage) fn seal(
+        mut self,
+        place: GroupPlace,
+        durable_through: u64,
+    ) -> SealedGroup {
         let total = self.total_bytes();
         let payload_bytes = u32::try_from(self.payload_bytes).expect("smaller than 4 GiB");
         let header = GroupHeader::sealed(

@@ -62,6 +62,8 @@ struct JournalState {
     dirty_due_ms: i64,
     sync_requested: bool,
     in_flight: bool,
+    /// The group in flight while it waits for its place.
+    unplaced: Option<u64>,
     bytes_written: u64,
 }
 
@@ -145,6 +147,7 @@ impl Journal {
             dirty_due_ms: i64::MAX,
             sync_requested: false,
             in_flight: false,
+            unplaced: None,
             bytes_written: 0,
         };
         Journal {
@@ -279,8 +282,7 @@ impl Journal {
         }
         // Nothing that is placed is needed: begin with the first group that is not.
         let state = self.state.borrow();
-        let open = state.sealed.front().or(state.filling.as_ref());
-        let group = open.map_or(state.next_group, |open| open.shared().seq());
+        let group = state.unplaced.unwrap_or_else(|| state.first_waiting());
         let (file_seq, pos) = self.files.head();
         ReplayFrom { file_seq, pos, group }
     }
@@ -316,6 +318,7 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         let next = state.sealed.pop_front().or_else(|| state.filling.take())?;
         state.in_flight = true;
+        state.unplaced = Some(next.shared().seq());
         // Half of what the last group took and half of the memory before: follows the load.
         let wanted = next.total_bytes().saturating_mul(2).max(state.buffer_bytes / 2);
         state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
@@ -366,6 +369,7 @@ impl Journal {
         };
         let (file_seq, pos) = (placed.file_seq, placed.pos);
         let sealed = open.seal(GroupPlace { file_seq, pos, bytes_before }, durable_through);
+        self.state.borrow_mut().unplaced = None;
         placed.file.write_at(sealed.bytes.clone(), pos, durable && clean).await?;
         if !durable || !clean {
             let mut state = self.state.borrow_mut();
@@ -390,7 +394,7 @@ impl Journal {
         }
         let mut state = self.state.borrow_mut();
         state.in_flight = false;
-        state.durable_through = state.first_unwritten() - 1;
+        state.durable_through = state.first_waiting() - 1;
         state.dirty.clear();
         state.dirty_due_ms = i64::MAX;
         Ok(Commit { members: Vec::new(), group: None, durable: true })
@@ -431,7 +435,8 @@ impl JournalState {
         self.filling.as_mut().expect("just filled")
     }
 
-    fn first_unwritten(&self) -> u64 {
+    /// Sequence of the first group that is not being written.
+    fn first_waiting(&self) -> u64 {
         let open = self.sealed.front().or(self.filling.as_ref());
         open.map_or(self.next_group, |open| open.shared().seq())
     }

@@ -84,7 +84,8 @@ impl JournalReader {
             let path = dir.join(&entry.name);
             files.push(find_file(disk, path, number, directory_id).await?);
         }
-        let current = files.iter().position(|file| file.header.is_some_and(|h| h.0 == from.file_seq));
+        let current =
+            files.iter().position(|file| file.header.is_some_and(|h| h.0 == from.file_seq));
         let reader = JournalReader {
             files,
             current,
@@ -109,7 +110,9 @@ impl JournalReader {
     ///
     /// # Errors
     /// `Corrupt` if the chain ends before a group that was durable.
-    pub(in crate::storage) async fn next(&mut self) -> Result<Option<ReplayedGroup>, RecoveryError> {
+    pub(in crate::storage) async fn next(
+        &mut self,
+    ) -> Result<Option<ReplayedGroup>, RecoveryError> {
         if self.clean {
             return Ok(None);
         }
@@ -177,7 +180,12 @@ impl JournalReader {
     }
 
     /// At least `len` bytes at `pos`, or all up to the end of the file.
-    async fn bytes_at(&mut self, index: usize, pos: u64, len: usize) -> Result<Bytes, RecoveryError> {
+    async fn bytes_at(
+        &mut self,
+        index: usize,
+        pos: u64,
+        len: usize,
+    ) -> Result<Bytes, RecoveryError> {
         let file = &self.files[index];
         let end = (pos + len as u64).min(file.len);
         if let Some((held, start, bytes)) = &self.window {
@@ -295,8 +303,7 @@ async fn find_file(
     let options = OpenOptions { direct: true, ..OpenOptions::default() };
     let opened = disk.open(&path, options).await.map_err(|error| io_error(&path, error))?;
     let len = opened.len().map_err(|error| io_error(&path, error))?;
-    let block =
-        opened.read_at(0, BLOCK_ALIGN).await.map_err(|error| io_error(&path, error))?;
+    let block = opened.read_at(0, BLOCK_ALIGN).await.map_err(|error| io_error(&path, error))?;
     let (header, prewritten) = match FileHeader::find(&block, directory_id) {
         HeaderFound::Valid { file_seq, first_group, flags } => {
             (Some((file_seq, first_group)), flags & FILE_PREWRITTEN != 0)

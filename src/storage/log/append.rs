@@ -129,8 +129,7 @@ impl Log {
             journal.stage_batch(&self.demand(durable), batch, stamp, last_offset);
         self.membership = Some(membership);
         let len = u32::try_from(batch.len_bytes()).expect("a batch is smaller than 2 GiB");
-        let tail =
-            TailBatch { group, start, len, entry, base_offset, last_offset, max_timestamp };
+        let tail = TailBatch { group, start, len, entry, base_offset, last_offset, max_timestamp };
         self.take_batch(tail, stamp.leader_epoch, batch.producer());
         Appended { base_offset, last_offset, max_timestamp }
     }

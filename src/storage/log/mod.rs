@@ -53,6 +53,8 @@ pub struct Log {
     last_is_sealed: bool,
     membership: Option<Membership>,
     truncations: u64,
+    /// Lowest truncation since the oldest group that is not written yet.
+    cut_since_staged: Offset,
     deleted: bool,
     /// Segments that are no part of the log any more; removed after the next checkpoint.
     garbage: Vec<Offset>,
@@ -105,6 +107,7 @@ impl Log {
             last_is_sealed: state.last_is_sealed,
             membership: None,
             truncations: 0,
+            cut_since_staged: Offset(i64::MAX),
             deleted: false,
             garbage: Vec::new(),
             released: Vec::new(),
@@ -207,11 +210,13 @@ impl Log {
     }
 
     /// A group's write is complete, in which the log reached `end` when it had been truncated
-    /// `truncations` times. A truncation since then voids it: the truncation's own entry follows.
+    /// `truncations` times. What was truncated since does not count: the offsets behind the cut
+    /// are others now.
     pub(super) fn on_written(&mut self, end: Offset, truncations: u64) {
         if truncations == self.truncations {
-            self.written_end = self.written_end.max(end);
+            self.cut_since_staged = Offset(i64::MAX);
         }
+        self.written_end = self.written_end.max(end.min(self.cut_since_staged));
     }
 
     /// Everything written is durable. Says whether that moved anything.

@@ -65,25 +65,29 @@ impl LogState {
     pub(in crate::storage) fn is_sane(&self) -> bool {
         let rises = self.segments.windows(2).all(|pair| pair[0].base_offset < pair[1].base_offset);
         let last = self.segments.last().map_or(0, |segment| segment.base_offset);
-        0 <= self.log_start && 0 <= self.segment_end && rises && last <= self.segment_end
+        0 <= self.log_start
+            && self.log_start <= self.segment_end
+            && rises
+            && last <= self.segment_end
     }
 }
 
 impl Log {
-    /// The state as of the segments' end; `next_entry` is the journal's next place, for a log of
-    /// which nothing waits.
+    /// The state as of the segments' end: what lies behind it comes back from the journal, if it
+    /// was durable. `next_entry` is the journal's next place, for a log of which nothing waits.
     pub(in crate::storage) fn to_state(&self, next_entry: (u64, u32)) -> LogState {
         let first = self.tail.unsettled().next();
         let (replay_group, replay_entry) = first.map_or(next_entry, |run| run.journal_entry());
+        let epochs = self.epochs.entries().iter();
         LogState {
             topic_id: self.topic_partition.topic_id.0,
             partition: self.topic_partition.partition.0,
-            log_start: self.log_start.0,
+            log_start: self.log_start.min(self.segment_end).0,
             segment_end: self.segment_end.0,
             replay_group,
             replay_entry,
             last_is_sealed: self.last_is_sealed,
-            epochs: self.epochs.entries().to_vec(),
+            epochs: epochs.filter(|e| e.start_offset <= self.segment_end.0).copied().collect(),
             producers: self.segment_producers.image(),
             segments: self.segments.iter().map(Segment::to_state).collect(),
         }

@@ -10,6 +10,10 @@ use super::super::segment::{SegmentReader, latest_batch};
 use super::Log;
 use super::tail::Run;
 
+/// Batches in memory that are looked into. The first has it, unless the log's start cuts it or its
+/// producer claimed a max timestamp that no record has.
+const CANDIDATES: usize = 4;
+
 /// A record found by its timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampFound {
@@ -24,7 +28,7 @@ pub struct TimestampPlan {
     wanted: Wanted,
     /// The segments that may hold it, in the order in which to look.
     segments: Vec<(SegmentReader, Offset)>,
-    /// The batch in memory that does, if no segment has it.
+    /// The batches in memory that may, if no segment has it.
     tail_batches: Vec<Bytes>,
     from: Offset,
     limit: usize,
@@ -43,13 +47,17 @@ impl Log {
         let upto = upto.min(self.written_end);
         let mut segments = self.segment_readers(upto);
         segments.retain(|(reader, _)| reader.max_timestamp() >= target_ms);
-        let fits = |batch: &StoredBatch<'_>| batch.max_timestamp() >= target_ms;
-        let tail_batches = self
-            .unsettled_before(upto)
-            .filter(|run| run.max_timestamp >= target_ms)
-            .filter_map(|run| first_batch(&run.bytes()?, upto, fits))
-            .take(1)
-            .collect();
+        let runs = self.unsettled_before(upto).filter(|run| run.max_timestamp >= target_ms);
+        let batches = runs.filter_map(Run::bytes).flat_map(|bytes| {
+            let late = |batch: &StoredBatch<'_>| {
+                batch.max_timestamp() >= target_ms
+                    && batch.last_offset() >= self.log_start
+                    && batch.last_offset() < upto
+            };
+            let whole = stored_batches(&bytes).map_while(Result::ok).filter(late);
+            whole.map(|batch| slice_of(&bytes, &batch)).take(CANDIDATES).collect::<Vec<_>>()
+        });
+        let tail_batches = batches.take(CANDIDATES).collect();
         self.timestamp_plan(Wanted::FirstAtLeast(target_ms), segments, tail_batches)
     }
 
@@ -156,18 +164,6 @@ impl TimestampPlan {
 /// The one with the larger timestamp; of equals the smaller offset.
 fn later(a: Option<(Offset, i64)>, b: Option<(Offset, i64)>) -> Option<(Offset, i64)> {
     a.into_iter().chain(b).max_by_key(|(offset, time)| (*time, std::cmp::Reverse(*offset)))
-}
-
-fn first_batch(
-    bytes: &Bytes,
-    upto: Offset,
-    fits: impl Fn(&StoredBatch<'_>) -> bool,
-) -> Option<Bytes> {
-    stored_batches(bytes)
-        .map_while(Result::ok)
-        .take_while(|batch| batch.last_offset() < upto)
-        .find(fits)
-        .map(|batch| slice_of(bytes, &batch))
 }
 
 fn slice_of(bytes: &Bytes, batch: &StoredBatch<'_>) -> Bytes {

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::base::ids::{LeaderEpoch, Offset};
 
-use super::super::journal::format::EntryKind;
 use super::super::journal::Journal;
+use super::super::journal::format::EntryKind;
 use super::super::segment::SegmentKey;
 use super::Log;
 
@@ -51,6 +51,7 @@ impl Log {
             self.cut_segments(end);
         }
         self.log_end = end;
+        self.cut_since_staged = self.cut_since_staged.min(end);
         self.written_end = self.written_end.min(end);
         self.durable_end = self.durable_end.min(end);
         self.flush_point = self.flush_point.min(end);
@@ -76,8 +77,8 @@ impl Log {
 
     fn cut_segments(&mut self, end: Offset) {
         self.segment_end = end;
-        // A segment that begins at `end` is kept: its blocks are superseded like any others.
-        while let Some(last) = self.segments.pop_if(|last| last.base_offset > end) {
+        // The next segment may take the name of one that begins at `end`; it empties the file.
+        while let Some(last) = self.segments.pop_if(|last| last.base_offset >= end) {
             self.garbage.push(last.base_offset);
             self.last_is_sealed = false;
         }
@@ -89,17 +90,25 @@ impl Log {
         let stored_is_whole = last.pending.first().is_some_and(|first| first.base_offset <= end);
         let pending = Rc::make_mut(&mut last.pending);
         pending.retain(|entry| entry.base_offset < end);
-        if !stored_is_whole && last.index_entries != Some(0) {
+        if !stored_is_whole && last.index.is_none_or(|mark| mark.count > 0) {
             // Which stored entries are cut is not known without reading them.
-            last.index_entries = None;
+            last.index = None;
             pending.clear();
         }
     }
 
-    /// Segments that are no part of the log any more, to be removed once a checkpoint says so.
+    /// Segments that have left the log, to be removed when no checkpoint names them.
     pub(in crate::storage) fn take_garbage(&mut self) -> Vec<SegmentKey> {
         let garbage = std::mem::take(&mut self.garbage);
-        let in_use = |base: &Offset| self.segments.iter().any(|kept| kept.base_offset == *base);
-        garbage.into_iter().filter(|base| !in_use(base)).map(|base| self.key(base)).collect()
+        garbage.into_iter().map(|base| self.key(base)).collect()
+    }
+
+    pub(in crate::storage) fn has_garbage(&self) -> bool {
+        !self.garbage.is_empty()
+    }
+
+    /// Whether a segment of that name is part of the log (again).
+    pub(in crate::storage) fn has_segment(&self, key: SegmentKey) -> bool {
+        self.segments.iter().any(|kept| kept.base_offset == key.base_offset)
     }
 }

@@ -11,7 +11,7 @@ use super::super::epoch_history::{EpochHistory, EpochStart};
 use super::super::journal::Group;
 use super::super::producer_table::ProducerTableImage;
 use super::super::segment::{
-    BlockPlan, ExtentPlan, IndexEntry, Segment, SegmentKey, block_bytes, push_entry,
+    BlockPlan, ExtentPlan, IndexEntry, IndexMark, Segment, SegmentKey, block_bytes, push_entry,
 };
 use super::Log;
 use super::append::note_producer;
@@ -39,7 +39,7 @@ pub(in crate::storage) struct SealedState {
 /// A segment about to be sealed.
 pub(in crate::storage) struct SegmentSnapshot {
     pub(in crate::storage) key: SegmentKey,
-    pub(in crate::storage) index_entries: Option<u32>,
+    pub(in crate::storage) index: Option<IndexMark>,
     pub(in crate::storage) pending: Rc<Vec<IndexEntry>>,
     pub(in crate::storage) state: SealedState,
     truncations: u64,
@@ -79,8 +79,8 @@ impl Log {
         let Some(segment) = open else {
             return self.plan_extent(self.key(first.base_offset), true, 0, now_ms);
         };
-        let full = segment.file_bytes + block_bytes(first.len_bytes()) as u64
-            > self.config.segment_bytes;
+        let full =
+            segment.file_bytes + block_bytes(first.len_bytes()) as u64 > self.config.segment_bytes;
         // A wall clock that was set back makes a segment young again: it then lives a little
         // longer, and no record is lost by it.
         let old = now_ms.saturating_sub(segment.created_ms) >= self.config.segment_ms;
@@ -91,12 +91,12 @@ impl Log {
     }
 
     fn seal_snapshot(&self, segment: &Segment) -> SegmentSnapshot {
-        let mut epochs = EpochHistory::from_entries(self.epochs.entries().to_vec())
-            .expect("a history is one");
+        let mut epochs =
+            EpochHistory::from_entries(self.epochs.entries().to_vec()).expect("a history is one");
         epochs.truncate_end(self.segment_end);
         SegmentSnapshot {
             key: self.key(segment.base_offset),
-            index_entries: segment.index_entries,
+            index: segment.index,
             pending: segment.pending.clone(),
             state: SealedState {
                 end_offset: self.segment_end.0,
@@ -111,11 +111,13 @@ impl Log {
         let limits = self.files.limits();
         let room = self.config.segment_bytes.saturating_sub(pos);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(limits.extent_bytes);
-        let (mut blocks, mut bytes, mut run_count): (Vec<BlockPlan>, usize, usize) = Default::default();
+        let (mut blocks, mut bytes, mut run_count): (Vec<BlockPlan>, usize, usize) =
+            Default::default();
         for run in self.tail.unsettled().take_while(|run| run.last_offset < self.written_end) {
             let slice = run.bytes().expect("what is not in a segment stays in memory");
             let len = slice.len();
-            let joins = blocks.last().is_some_and(|last| last.payload_bytes + len <= limits.block_bytes);
+            let joins =
+                blocks.last().is_some_and(|last| last.payload_bytes + len <= limits.block_bytes);
             let before = if joins {
                 blocks.last().map_or(0, |last| block_bytes(last.payload_bytes))
             } else {
@@ -161,7 +163,7 @@ impl Log {
         if let Some(last) = entries.last() {
             segment.max_timestamp = last.max_timestamp_so_far;
         }
-        if segment.index_entries.is_some() {
+        if segment.index.is_some() {
             let pending = Rc::make_mut(&mut segment.pending);
             for entry in entries {
                 push_entry(pending, entry);
@@ -192,9 +194,9 @@ impl Log {
     pub(in crate::storage) fn index_flushes(&self) -> Vec<IndexFlush> {
         let waiting = self.segments.iter().filter(|segment| !segment.pending.is_empty());
         let flush = |segment: &Segment| {
-            segment.index_entries.map(|first| IndexFlush {
+            segment.index.map(|held| IndexFlush {
                 key: self.key(segment.base_offset),
-                first,
+                first: held.count,
                 entries: segment.pending.clone(),
                 truncations: self.truncations,
             })
@@ -212,12 +214,11 @@ impl Log {
     fn note_index(&mut self, base_offset: Offset, count: usize) {
         let found = self.segments.iter_mut().find(|segment| segment.base_offset == base_offset);
         let Some(segment) = found else { return };
-        let Some(held) = segment.index_entries else { return };
+        let Some(held) = segment.index else { return };
         let pending = Rc::make_mut(&mut segment.pending);
-        pending.drain(..count.min(pending.len()));
+        let written: Vec<IndexEntry> = pending.drain(..count.min(pending.len())).collect();
         pending.shrink_to_fit();
-        let count = u32::try_from(count).expect("fewer blocks than 2^32");
-        segment.index_entries = Some(held + count);
+        segment.index = Some(held.and(base_offset, &written));
     }
 }
 

@@ -19,7 +19,7 @@ use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
 use super::SegmentKey;
 use super::block::BlockHeader;
-use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry};
+use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
 
 /// Sizes that readers and writers of segments need.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +144,8 @@ impl SegmentFiles {
         }
         let options = OpenOptions { write: true, create: false, direct: true };
         let file = self.disk.open(&self.path(key, "log"), options).await?;
-        Ok(self.hold(key, file))
+        // Meanwhile the segment may have been made anew: this file may be one without a name.
+        Ok(self.held(key).unwrap_or_else(|| self.hold(key, file)))
     }
 
     /// A new, empty segment file. What had this name was never part of the log, or was truncated.
@@ -172,7 +173,9 @@ impl SegmentFiles {
 
     /// Makes every segment write, and every new name, that was completed before this call durable.
     pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
-        let dirs = self.unsynced_dirs.take();
+        // Parents first: a name below one that is lost would be lost with it.
+        let mut dirs: Vec<PathBuf> = self.unsynced_dirs.take().into_iter().collect();
+        dirs.sort_unstable();
         let keys = self.unsynced.take();
         for key in keys {
             // It may be gone: its partition was deleted meanwhile.
@@ -250,24 +253,25 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// The entries of the index file if there are `count` that check; else (or if `count` is not
-    /// known) those found by hopping over the blocks in the first `file_bytes`.
+    /// The entries of the index file if they are those of the mark; else (or without a mark) those
+    /// found by hopping over the blocks in the first `file_bytes`.
     pub(in crate::storage) async fn index(
         &self,
         key: SegmentKey,
         segment: &OpenSegment,
-        count: Option<u32>,
+        mark: Option<IndexMark>,
         file_bytes: u64,
     ) -> Result<Rc<Vec<IndexEntry>>, StorageError> {
         let held = segment.index.borrow().clone();
-        if let Some(count) = count {
+        if let Some(mark) = mark {
+            let count = mark.count as usize;
             match &held {
-                Some(LoadedIndex::Stored(entries)) if entries.len() >= count as usize => {
+                Some(LoadedIndex::Stored(entries)) if entries.len() >= count => {
                     return Ok(entries.clone());
                 }
                 _ => {}
             }
-            if let Some(entries) = self.load_index(key, count, file_bytes).await? {
+            if let Some(entries) = self.load_index(key, mark, file_bytes).await? {
                 let entries = Rc::new(entries);
                 *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
                 return Ok(entries);
@@ -275,7 +279,7 @@ impl SegmentFiles {
             tracing::warn!(segment = %self.path(key, "log").display(), "the index does not check: it is rebuilt");
             // As many as the file ought to have: what lies behind is the caller's pending part.
             let mut entries = self.rebuild_index(key, segment, Vec::new(), 0, file_bytes).await?;
-            entries.truncate(count as usize);
+            entries.truncate(count);
             let entries = Rc::new(entries);
             *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
             return Ok(entries);
@@ -297,21 +301,21 @@ impl SegmentFiles {
     async fn load_index(
         &self,
         key: SegmentKey,
-        count: u32,
+        mark: IndexMark,
         file_bytes: u64,
     ) -> Result<Option<Vec<IndexEntry>>, StorageError> {
-        if count == 0 {
+        if mark.count == 0 {
             return Ok(Some(Vec::new()));
         }
         let failed = |error| StorageError::read("read of an index", error);
         let opened = self.disk.open(&self.path(key, "index"), OpenOptions::default()).await;
         let Some(file) = missing_is_none(opened).map_err(failed)? else { return Ok(None) };
-        let len = count as usize * INDEX_ENTRY_BYTES;
+        let len = mark.count as usize * INDEX_ENTRY_BYTES;
         if file.len().map_err(failed)? < len as u64 {
             return Ok(None);
         }
         let bytes = file.read_at(0, len).await.map_err(failed)?;
-        Ok(index::decode(key.base_offset, &bytes, count, file_bytes))
+        Ok(index::decode(key.base_offset, &bytes, mark, file_bytes))
     }
 
     async fn rebuild_index(
@@ -363,12 +367,10 @@ impl SegmentFiles {
             return Ok(());
         }
         let dir = self.partition_dir(topic_partition);
-        if !self.disk.exists(&dir).await? {
-            self.disk.create_dir_all(&dir).await?;
-            let mut unsynced = self.unsynced_dirs.borrow_mut();
-            // Every directory that may have a new name in it, down from the data directory.
-            unsynced.extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
-        }
+        self.disk.create_dir_all(&dir).await?;
+        // Every directory that may have a new name in it, down from the data directory: also when
+        // it was there, since who made it may have been killed before a sync.
+        self.unsynced_dirs.borrow_mut().extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
         self.known_dirs.borrow_mut().insert(topic_partition);
         Ok(())
     }

@@ -75,15 +75,36 @@ pub(in crate::storage) fn encode(segment: Offset, first: u32, entries: &[IndexEn
     out
 }
 
-/// The entries in `bytes`, or `None` unless there are exactly `count` that check, follow each other
-/// and end where the segment's `file_bytes` end.
+/// What the index file ought to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::storage) struct IndexMark {
+    /// Number of entries.
+    pub(in crate::storage) count: u32,
+    /// CRC of their bytes: entries of an earlier life of the file check each by itself.
+    pub(in crate::storage) crc: u32,
+}
+
+impl IndexMark {
+    /// The mark when `entries` are written behind what it covers.
+    pub(in crate::storage) fn and(self, segment: Offset, entries: &[IndexEntry]) -> IndexMark {
+        let added = u32::try_from(entries.len()).expect("fewer blocks than 2^32");
+        let bytes = encode(segment, self.count, entries);
+        IndexMark { count: self.count + added, crc: crc32c_append(self.crc, &bytes) }
+    }
+}
+
+/// The entries in `bytes`, or `None` unless they are exactly those of the mark, follow each other
+/// and end before the segment's `file_bytes`.
 pub(in crate::storage) fn decode(
     segment: Offset,
     bytes: &[u8],
-    count: u32,
+    mark: IndexMark,
     file_bytes: u64,
 ) -> Option<Vec<IndexEntry>> {
-    let len = (count as usize).checked_mul(INDEX_ENTRY_BYTES)?;
+    let len = (mark.count as usize).checked_mul(INDEX_ENTRY_BYTES)?;
+    if crc32c(bytes.get(..len)?) != mark.crc {
+        return None;
+    }
     let stored = <[StoredEntry]>::ref_from_bytes(bytes.get(..len)?).ok()?;
     let mut entries: Vec<IndexEntry> = Vec::with_capacity(stored.len());
     for (stored, number) in stored.iter().zip(0..) {
@@ -196,21 +217,27 @@ mod tests {
     fn an_index_that_is_cut_changed_or_of_another_segment_is_not_believed() {
         let entries: Vec<IndexEntry> = (0..5).map(entry).collect();
         let bytes = encode(Offset(0), 0, &entries);
+        let mark = IndexMark::default().and(Offset(0), &entries[..2]).and(Offset(0), &entries[2..]);
         let file_bytes = 5 * 8192;
-        assert_eq!(decode(Offset(0), &bytes, 5, file_bytes), Some(entries));
-        assert_eq!(decode(Offset(7), &bytes, 5, file_bytes), None);
-        assert_eq!(decode(Offset(0), &bytes[1..], 4, file_bytes), None);
-        assert_eq!(decode(Offset(0), &bytes, 5, file_bytes - 1), None);
+        let shorter = IndexMark::default().and(Offset(0), &entries[..4]);
+        assert_eq!(decode(Offset(0), &bytes, shorter, file_bytes), Some(entries[..4].to_vec()));
+        assert_eq!(decode(Offset(0), &bytes, mark, file_bytes), Some(entries));
+        assert_eq!(decode(Offset(7), &bytes, mark, file_bytes), None);
+        assert_eq!(decode(Offset(0), &bytes[1..], shorter, file_bytes), None);
+        assert_eq!(decode(Offset(0), &bytes, mark, file_bytes - 1), None);
+        let earlier_life = IndexMark { crc: mark.crc ^ 1, ..mark };
+        assert_eq!(decode(Offset(0), &bytes, earlier_life, file_bytes), None);
         for cut in 0..bytes.len() {
-            assert_eq!(decode(Offset(0), &bytes[..cut], 5, file_bytes), None);
+            assert_eq!(decode(Offset(0), &bytes[..cut], mark, file_bytes), None);
             let mut bad = bytes.clone();
             bad[cut] ^= 4;
-            assert_eq!(decode(Offset(0), &bad, 5, file_bytes), None, "byte {cut}");
+            assert_eq!(decode(Offset(0), &bad, mark, file_bytes), None, "byte {cut}");
         }
         // An entry in another place is not that place's.
         let mut swapped = bytes.clone();
         swapped.copy_within(INDEX_ENTRY_BYTES..2 * INDEX_ENTRY_BYTES, 0);
-        assert_eq!(decode(Offset(0), &swapped, 5, file_bytes), None);
+        let mark = IndexMark { crc: crc32c(&swapped), ..mark };
+        assert_eq!(decode(Offset(0), &swapped, mark, file_bytes), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::base::ids::{Offset, TopicPartition};
 
 pub(super) use block::block_bytes;
 pub(super) use files::{SegmentFiles, SegmentLimits, missing_is_none};
-pub(super) use index::{IndexEntry, push as push_entry};
+pub(super) use index::{IndexEntry, IndexMark, push as push_entry};
 pub(super) use reader::{SegmentReader, latest_batch};
 pub(super) use writer::{BlockPlan, ExtentPlan, write_extent};
 
@@ -31,8 +31,8 @@ pub(super) struct Segment {
     pub(super) base_offset: Offset,
     /// Bytes of whole blocks; the file may be longer, by what no checkpoint knew.
     pub(super) file_bytes: u64,
-    /// Entries in the index file; `None`: it must be rebuilt.
-    pub(super) index_entries: Option<u32>,
+    /// What the index file holds; `None`: it must be rebuilt.
+    pub(super) index: Option<IndexMark>,
     /// Entries that are not in the index file yet.
     pub(super) pending: Rc<Vec<IndexEntry>>,
     pub(super) max_timestamp: i64,
@@ -45,7 +45,7 @@ impl Segment {
         Segment {
             base_offset,
             file_bytes: 0,
-            index_entries: Some(0),
+            index: Some(IndexMark::default()),
             pending: Rc::default(),
             max_timestamp: i64::MIN,
             created_ms,
@@ -56,7 +56,7 @@ impl Segment {
         Segment {
             base_offset: Offset(state.base_offset),
             file_bytes: state.file_bytes,
-            index_entries: state.index_entries,
+            index: state.index_entries.map(|count| IndexMark { count, crc: state.index_crc }),
             pending: Rc::default(),
             max_timestamp: state.max_timestamp,
             created_ms: state.created_ms,
@@ -66,12 +66,12 @@ impl Segment {
     /// What a checkpoint says; the pending entries are written to the index file beforehand, and
     /// if that file is lost, it is rebuilt.
     pub(super) fn to_state(&self) -> SegmentState {
+        let index = self.index.map(|mark| mark.and(self.base_offset, &self.pending));
         SegmentState {
             base_offset: self.base_offset.0,
             file_bytes: self.file_bytes,
-            index_entries: self.index_entries.map(|held| {
-                held + u32::try_from(self.pending.len()).expect("fewer blocks than 2^32")
-            }),
+            index_entries: index.map(|mark| mark.count),
+            index_crc: index.unwrap_or_default().crc,
             max_timestamp: self.max_timestamp,
             created_ms: self.created_ms,
         }
@@ -87,6 +87,8 @@ pub struct SegmentState {
     pub file_bytes: u64,
     /// Entries of the index; `None`: rebuild it.
     pub index_entries: Option<u32>,
+    /// CRC of those entries' bytes.
+    pub index_crc: u32,
     /// Largest batch timestamp.
     pub max_timestamp: i64,
     /// Wall time of the first write, for `segment.ms`.

@@ -10,7 +10,7 @@ use crate::record::{StoredBatch, find_max_timestamp, find_timestamp_from, stored
 use super::super::error::StorageError;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc};
 use super::files::{OpenSegment, SegmentFiles};
-use super::index::{IndexEntry, IndexView};
+use super::index::{IndexEntry, IndexMark, IndexView};
 use super::{Segment, SegmentKey};
 
 /// One read of a segment at most, unless a single block is larger.
@@ -21,7 +21,7 @@ const READ_BYTES_MAX: u64 = 16 << 20;
 pub(in crate::storage) struct SegmentReader {
     files: Rc<SegmentFiles>,
     key: SegmentKey,
-    index_entries: Option<u32>,
+    index: Option<IndexMark>,
     file_bytes: u64,
     pending: Rc<Vec<IndexEntry>>,
     max_timestamp: i64,
@@ -36,7 +36,7 @@ impl SegmentReader {
         SegmentReader {
             files: files.clone(),
             key,
-            index_entries: segment.index_entries,
+            index: segment.index,
             file_bytes: segment.file_bytes,
             pending: segment.pending.clone(),
             max_timestamp: segment.max_timestamp,
@@ -65,11 +65,7 @@ impl SegmentReader {
             Err(StorageError::Corrupt { .. }) => {
                 // Perhaps the index is wrong and not the segment.
                 segment.forget_index();
-                let rebuilt = SegmentReader {
-                    index_entries: None,
-                    pending: Rc::default(),
-                    ..self.clone()
-                };
+                let rebuilt = SegmentReader { index: None, pending: Rc::default(), ..self.clone() };
                 rebuilt.read_once(&segment, from, upto, bytes_max).await
             }
             other => other,
@@ -83,7 +79,7 @@ impl SegmentReader {
         upto: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, StorageError> {
-        let index = self.index(segment).await?;
+        let index = self.view(segment).await?;
         let first = index.find_offset(from);
         let Some(begin) = index.get(first).filter(|entry| entry.base_offset < upto) else {
             return Ok(Vec::new());
@@ -132,7 +128,7 @@ impl SegmentReader {
         upto: Offset,
     ) -> Result<Option<(Offset, i64)>, StorageError> {
         let segment = self.open().await?;
-        let index = self.index(&segment).await?;
+        let index = self.view(&segment).await?;
         let limit = self.files.limits().decompressed_bytes_max;
         let begin = index.find_timestamp(target_ms).max(index.find_offset(from));
         for number in begin..index.len() {
@@ -162,7 +158,7 @@ impl SegmentReader {
         upto: Offset,
     ) -> Result<Option<(Offset, i64)>, StorageError> {
         let segment = self.open().await?;
-        let index = self.index(&segment).await?;
+        let index = self.view(&segment).await?;
         let limit = self.files.limits().decompressed_bytes_max;
         // Blocks that lie wholly before `upto`, then the one that it cuts.
         let whole = (0..index.len())
@@ -202,11 +198,10 @@ impl SegmentReader {
         opened.map_err(|error| StorageError::read("open of a segment", error))
     }
 
-    async fn index(&self, segment: &OpenSegment) -> Result<IndexView, StorageError> {
-        let stored =
-            self.files.index(self.key, segment, self.index_entries, self.file_bytes).await?;
-        Ok(match self.index_entries {
-            Some(count) => IndexView::new(stored, count as usize, self.pending.clone()),
+    async fn view(&self, segment: &OpenSegment) -> Result<IndexView, StorageError> {
+        let stored = self.files.index(self.key, segment, self.index, self.file_bytes).await?;
+        Ok(match self.index {
+            Some(mark) => IndexView::new(stored, mark.count as usize, self.pending.clone()),
             // A rebuilt index knows the pending blocks too.
             None => IndexView::new(stored.clone(), stored.len(), Rc::default()),
         })

@@ -125,11 +125,8 @@ pub(in crate::storage) async fn write_extent(
 }
 
 async fn write(files: &Rc<SegmentFiles>, plan: &ExtentPlan) -> std::io::Result<()> {
-    let segment = if plan.creates {
-        files.create(plan.key).await?
-    } else {
-        files.open(plan.key).await?
-    };
+    let segment =
+        if plan.creates { files.create(plan.key).await? } else { files.open(plan.key).await? };
     segment.file().write_at(plan.assemble(files), plan.pos, false).await?;
     files.note_written(plan.key);
     Ok(())
@@ -141,8 +138,8 @@ async fn seal(
     snapshot: SegmentSnapshot,
 ) -> std::io::Result<()> {
     files.sync_segment(snapshot.key).await?;
-    if let Some(first) = snapshot.index_entries {
-        files.write_index(snapshot.key, first, &snapshot.pending).await?;
+    if let Some(held) = snapshot.index {
+        files.write_index(snapshot.key, held.count, &snapshot.pending).await?;
     }
     files.write_snapshot(snapshot.key, sealed_snapshot(&snapshot)).await?;
     log.borrow_mut().segment_sealed(&snapshot);

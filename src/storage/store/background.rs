@@ -6,7 +6,7 @@ use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;
 use super::super::journal::{Group, ReplayFrom};
 use super::super::log::{IndexFlush, LogState};
-use super::super::segment::write_extent;
+use super::super::segment::{SegmentKey, write_extent};
 use super::{CheckpointTurns, LogRef, SlotOf, Store};
 
 /// A moment's state of the store, to be made durable.
@@ -15,8 +15,11 @@ struct Image {
     bytes_written: u64,
     states: Vec<LogState>,
     flushes: Vec<(LogRef, IndexFlush)>,
-    logs: Vec<LogRef>,
+    garbage: Vec<Garbage>,
 }
+
+/// A segment that has left its log.
+pub(super) type Garbage = (LogRef, SegmentKey);
 
 impl Store {
     /// One step of writing behind: the next extent of the log that has a whole one, or that has
@@ -27,14 +30,14 @@ impl Store {
     /// `Failed`.
     pub async fn write_behind(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check_open()?;
+            self.latch.check()?;
             {
                 let _turn = self.write_gate.enter().await;
                 if let Some((slot, log)) = self.pick_to_write() {
                     return self.write_log(slot, &log).await;
                 }
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -54,11 +57,11 @@ impl Store {
     /// `Failed`.
     pub async fn checkpoint_when_due(&self) -> Result<(), StorageError> {
         loop {
-            self.latch.check_open()?;
+            self.latch.check()?;
             if self.checkpoint_is_due() {
                 return self.checkpoint().await;
             }
-            self.wait_for_work().await;
+            self.wait_for_work().await?;
         }
     }
 
@@ -78,6 +81,12 @@ impl Store {
         }
     }
 
+    /// Lets the loops of the steps end with `Closing`: commits once nothing is staged, the others
+    /// when no commit can need them any more. Call [`Store::close`] when all have ended.
+    pub fn begin_close(&self) {
+        self.latch.begin_close();
+    }
+
     /// Writes everything into segments and leaves a checkpoint behind which the next start reads
     /// nothing. The loops that call the other steps have ended: see [`Store::begin_close`].
     ///
@@ -94,12 +103,17 @@ impl Store {
                 while write_extent(&self.files, &log, self.clock.wall_ms()).await?.is_some() {}
             }
         }
+        let dirty = !self.garbage.borrow().is_empty()
+            || self.open_logs().iter().any(|log| log.borrow().has_garbage());
+        if dirty {
+            self.checkpoint_as(false).await?;
+        }
         self.checkpoint_as(true).await
     }
 
     /// Whether [`Store::write_behind`] would do something.
     pub(super) fn has_write_work(&self) -> bool {
-        !self.ready.borrow().is_empty() || self.aging_is_pressing()
+        !self.ready.borrow().is_empty() || self.pressing().is_some()
     }
 
     /// Whether [`Store::checkpoint_when_due`] would do something.
@@ -115,33 +129,42 @@ impl Store {
                 || turns.last.file_seq < self.replay_from().file_seq)
     }
 
-    async fn wait_for_work(&self) {
+    async fn wait_for_work(&self) -> Result<(), StorageError> {
+        // A commit that is still to come may need a journal file that only we can free.
+        if self.journal.is_idle() {
+            self.latch.check_open()?;
+        }
         let either = futures_lite::future::or(
             self.latch.or_wait(&self.work),
             self.journal.files().changed().wait(),
         );
         either.await;
+        Ok(())
     }
 
-    /// Lets the loops of the steps above end with `Closing`: commits once nothing is staged, the
-    /// others after the step that they are in. Call [`Store::close`] when they have.
-    pub fn begin_close(&self) {
-        self.latch.begin_close();
-    }
-
-    fn aging_is_pressing(&self) -> bool {
-        let front = self.aging.borrow().front().copied();
-        let Some(front) = front else { return false };
-        let Some(log) = self.log_in(front) else { return true };
+    /// The log that waits longest, if it must be written now, however little it has.
+    fn pressing(&self) -> Option<(SlotOf, LogRef)> {
+        let (slot, log) = self.longest_waiting()?;
         if self.journal.files().is_starved() {
-            return log.borrow().has_unsettled_written();
+            return Some((slot, log));
         }
-        let log = log.borrow();
-        let place = log.oldest_unsettled().and_then(|group| group.place());
-        place.is_none_or(|place| {
-            let behind = self.journal.bytes_written() - place.bytes_before;
-            behind >= self.config.write_behind_window_bytes
-        })
+        let place = log.borrow().oldest_unsettled().and_then(|group| group.place())?;
+        let behind = self.journal.bytes_written() - place.bytes_before;
+        (behind >= self.config.write_behind_window_bytes).then_some((slot, log))
+    }
+
+    /// The front of the queue, rid of logs that have nothing to write any more.
+    fn longest_waiting(&self) -> Option<(SlotOf, LogRef)> {
+        loop {
+            let slot = *self.aging.borrow().front()?;
+            if let Some(log) = self.log_in(slot) {
+                if log.borrow().has_unsettled_written() {
+                    return Some((slot, log));
+                }
+                log.borrow_mut().flags().aging = false;
+            }
+            self.aging.borrow_mut().pop_front();
+        }
     }
 
     fn pick_to_write(&self) -> Option<(SlotOf, LogRef)> {
@@ -153,20 +176,16 @@ impl Store {
                 return Some((slot, log));
             }
         }
-        while self.aging_is_pressing() {
-            let slot = self.aging.borrow_mut().pop_front()?;
-            if let Some(log) = self.log_in(slot) {
-                log.borrow_mut().flags().aging = false;
-                return Some((slot, log));
-            }
-        }
-        None
+        let (slot, log) = self.pressing()?;
+        self.aging.borrow_mut().pop_front();
+        log.borrow_mut().flags().aging = false;
+        Some((slot, log))
     }
 
     async fn write_log(&self, slot: SlotOf, log: &LogRef) -> Result<(), StorageError> {
         let done = write_extent(&self.files, log, self.clock.wall_ms()).await?;
         done.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
-        let left = {
+        {
             let mut log = log.borrow_mut();
             let left = log.has_unsettled_written() && !log.is_deleted();
             let whole_extent = log.unsettled_bytes() >= self.config.extent_bytes;
@@ -180,31 +199,11 @@ impl Store {
                 flags.ready = true;
                 self.ready.borrow_mut().push_back(slot);
             }
-            left
-        };
-        if !left {
-            self.forget_settled_front();
         }
         if self.checkpoint_is_due() {
             self.work.notify();
         }
         Ok(())
-    }
-
-    /// Drops logs from the front of the queue that have nothing to write any more, so that the
-    /// front says how far behind the oldest is.
-    fn forget_settled_front(&self) {
-        loop {
-            let front = self.aging.borrow().front().copied();
-            let Some(front) = front else { return };
-            if let Some(log) = self.log_in(front) {
-                if log.borrow().oldest_unsettled().is_some() {
-                    return;
-                }
-                log.borrow_mut().flags().aging = false;
-            }
-            self.aging.borrow_mut().pop_front();
-        }
     }
 
     fn replay_from(&self) -> ReplayFrom {
@@ -214,9 +213,8 @@ impl Store {
     /// The oldest group with batches that are in no segment.
     fn oldest_needed(&self) -> Option<Rc<Group>> {
         let slots = self.slots.borrow();
-        let groups = slots.logs.iter().flatten().filter_map(|log| {
-            log.borrow().oldest_unsettled().cloned()
-        });
+        let groups =
+            slots.logs.iter().flatten().filter_map(|log| log.borrow().oldest_unsettled().cloned());
         groups.min_by_key(|group| group.seq())
     }
 
@@ -238,7 +236,8 @@ impl Store {
         });
         // The older copy must stay good.
         self.journal.release_before(turns.last.file_seq);
-        self.remove_garbage(&image.logs).await
+        let garbage = self.garbage.replace(image.garbage);
+        self.remove_garbage(garbage).await
     }
 
     fn image(&self) -> Image {
@@ -250,12 +249,16 @@ impl Store {
             .iter()
             .flat_map(|log| log.borrow().index_flushes().into_iter().map(|f| (log.clone(), f)))
             .collect();
+        let garbage = logs.iter().flat_map(|log| {
+            let keys = log.borrow_mut().take_garbage();
+            keys.into_iter().map(|key| (log.clone(), key)).collect::<Vec<_>>()
+        });
         Image {
             from: self.replay_from(),
             bytes_written: self.journal.bytes_written(),
             states,
             flushes,
-            logs,
+            garbage: garbage.collect(),
         }
     }
 
@@ -277,16 +280,17 @@ impl Store {
         self.checkpoints.write(&self.disk, sequence, &checkpoint).await
     }
 
-    /// Removes the files of segments that the checkpoint no longer names.
-    async fn remove_garbage(&self, logs: &[LogRef]) -> Result<(), StorageError> {
-        for log in logs {
-            // No segment may take a name again while its old file is removed.
+    /// Removes the files of segments that had left their logs before the last but one checkpoint:
+    /// neither copy names them.
+    async fn remove_garbage(&self, garbage: Vec<Garbage>) -> Result<(), StorageError> {
+        for (log, key) in garbage {
+            // No segment may take the name again while its old file is removed.
             let _turn = self.write_gate.enter().await;
-            let garbage = log.borrow_mut().take_garbage();
-            for key in garbage {
-                let removed = self.files.remove_segment(key).await;
-                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+            if log.borrow().has_segment(key) || log.borrow().is_deleted() {
+                continue;
             }
+            let removed = self.files.remove_segment(key).await;
+            removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
         }
         Ok(())
     }

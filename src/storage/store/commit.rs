@@ -37,7 +37,8 @@ impl Store {
         let _turn = self.commit_gate.enter().await;
         let commit = self.journal.commit().await?;
         let committed = self.apply(&commit);
-        if self.has_write_work() || self.checkpoint_is_due() {
+        let idle = self.latch.check_open().is_err() && self.journal.is_idle();
+        if idle || self.has_write_work() || self.checkpoint_is_due() {
             self.work.notify();
         }
         Ok(committed)

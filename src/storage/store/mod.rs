@@ -63,6 +63,8 @@ pub struct Store {
     write_gate: Gate,
     checkpoint_gate: Gate,
     turns: Cell<CheckpointTurns>,
+    /// Segments that the last checkpoint no longer names, but the one before it may.
+    garbage: RefCell<Vec<background::Garbage>>,
 }
 
 /// What the last checkpoints said.
@@ -127,8 +129,7 @@ impl Store {
             next_group: journal.from.group,
         };
         let limits = SegmentLimits::of(&config);
-        let segments =
-            SegmentFiles::new(disk.clone(), &dir, limits, latch.clone(), ledger.clone());
+        let segments = SegmentFiles::new(disk.clone(), &dir, limits, latch.clone(), ledger.clone());
         let turns = CheckpointTurns {
             sequence: generation << 32,
             last: journal.from,
@@ -156,6 +157,7 @@ impl Store {
             write_gate: Gate::default(),
             checkpoint_gate: Gate::default(),
             turns: Cell::new(turns),
+            garbage: RefCell::default(),
             config,
         }))
     }
@@ -182,9 +184,12 @@ impl Store {
     ///
     /// # Errors
     /// `NoSuchLog` if there is one already.
-    pub fn create_log(&self, tp: TopicPartition, config: LogConfig) -> Result<LogRef, StorageError> {
-        let taken =
-            self.log(tp).is_some() || self.unopened.borrow().contains_key(&tp);
+    pub fn create_log(
+        &self,
+        tp: TopicPartition,
+        config: LogConfig,
+    ) -> Result<LogRef, StorageError> {
+        let taken = self.log(tp).is_some() || self.unopened.borrow().contains_key(&tp);
         if taken { Err(StorageError::NoSuchLog(tp)) } else { self.open_log(tp, config) }
     }
 
@@ -330,11 +335,11 @@ impl Slots {
     }
 }
 
+/// Makes the directories, and the names in them durable even if an earlier run made them and was
+/// killed before it could.
 async fn make_dirs(disk: &Disk, dir: &Path, journal_dir: &Path) -> std::io::Result<()> {
-    if disk.exists(journal_dir).await? {
-        return Ok(());
-    }
     disk.create_dir_all(journal_dir).await?;
+    disk.sync_dir(dir).await?;
     disk.sync_dir(&dir.join("journal")).await?;
-    disk.sync_dir(dir).await
+    disk.sync_dir(journal_dir).await
 }

@@ -163,11 +163,14 @@ fn look_ups_by_time_find_the_first_record_that_is_late_enough() {
         commit(&store);
         background(&store).expect("background");
         let end = Offset((number + 1) * 5);
-        assert_eq!(find(base(number) + 3, end), Some(if number > 60 {
-            (60 * 5, 1_000_000)
-        } else {
-            (number * 5 + 3, base(number) + 3)
-        }));
+        assert_eq!(
+            find(base(number) + 3, end),
+            Some(if number > 60 {
+                (60 * 5, 1_000_000)
+            } else {
+                (number * 5 + 3, base(number) + 3)
+            })
+        );
         let latest = number.min(60);
         assert_eq!(largest(end), Some((latest * 5 + 4, base(latest) + 4)), "after {number}");
     }

@@ -1,1 +1,86 @@
+//! A disk that fails: the first failed write or sync is the end of the store, and nothing that was
+//! acknowledged before is lost by it.
 
+use super::world::{End, World};
+use super::*;
+use crate::io::{SimFault, SimOp};
+
+#[test]
+fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
+    let mut failures = 0;
+    for seed in 0..120 {
+        let mut world = World::new(seed);
+        world.live_once(200, End::Kill);
+        for _ in 0..3 {
+            if world.live_with_fault(600) {
+                failures += 1;
+            }
+            if world.random.chance(50) {
+                world.cut_power();
+            }
+        }
+        world.live_once(300, End::Kill);
+    }
+    assert!(failures > 100, "the faults must be met to mean anything: {failures}");
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again() {
+    let (home, disk) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig { flush_messages: i64::MAX, ..LogConfig::default() });
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    log.borrow_mut().append(store.journal(), &batch(1, 1, 100, 0), leader(0));
+    commit(&store);
+    disk.plan_fault(SimOp::Sync, 0, false, SimFault::Error(libc::EIO));
+    store.request_sync();
+    let failed = block_on(store.commit_group());
+    assert!(matches!(failed, Err(StorageError::Failed(_))), "{failed:?}");
+    let syncs = disk.op_count(SimOp::Sync);
+    store.request_sync();
+    assert!(block_on(store.commit_group()).is_err());
+    assert!(block_on(store.checkpoint()).is_err());
+    assert!(block_on(store.clone().close()).is_err());
+    assert!(block_on(store.write_behind()).is_err());
+    assert!(block_on(store.journal().room()).is_err(), "whoever waits for room is told");
+    assert_eq!(disk.op_count(SimOp::Sync), syncs, "the next sync would have lied");
+    assert_eq!(log.borrow().durable_end(), Offset(0));
+}
+
+#[test]
+fn a_read_that_fails_is_no_reason_to_fail_the_store() {
+    let (home, disk) = Home::simulated(StoreConfig { read_cache_bytes: 0, ..small_config() });
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    for tag in 0..50 {
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
+        commit(&store);
+        background(&store).expect("background");
+    }
+    disk.plan_fault(SimOp::Read, 0, false, SimFault::Error(libc::EIO));
+    let plan = { log.borrow().plan_read(Offset(0), Offset(50), 1000) };
+    assert!(matches!(block_on(plan.read()), Err(StorageError::Read { .. })));
+    assert!(store.failed().is_none());
+    assert_eq!(read_all(&log, Offset(0), 1000).len(), 50);
+}
+
+#[test]
+fn a_stall_of_the_disk_fills_the_tail_to_its_bound_and_no_further() {
+    let (home, _) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    let mut staged = 0;
+    while store.journal().has_room() {
+        log.borrow_mut().append(store.journal(), &batch(staged, 1, 1000, 0), leader(0));
+        staged += 1;
+        assert!(staged < 10_000);
+    }
+    assert!(step(store.journal().room()).is_none(), "no room before a commit");
+    assert!(store.journal().staged_bytes() <= home.config.staged_bytes_max + (32 << 10));
+    commit(&store);
+    assert!(step(store.journal().room()).is_some());
+    commit_all(&store);
+    assert_eq!(log.borrow().durable_end(), Offset(staged as i64));
+}

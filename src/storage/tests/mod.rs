@@ -97,6 +97,18 @@ impl Home {
         Ok((block_on(opened).expect("the store opens"), report))
     }
 
+    /// As [`Home::recover_and_open`] on a disk that may fail.
+    fn recover_and_try_to_open(&self) -> Result<Rc<Store>, String> {
+        let live = |tp: &TopicPartition| self.live.borrow().get(tp).cloned();
+        let now = self.clock.wall_ms();
+        let recovery = recover(&self.disk, &self.dir, DIRECTORY_ID, &self.config, now, &live);
+        let mut recovered = block_on(recovery).map_err(|error| error.to_string())?;
+        let shard = recovered.take_shard(ShardId(0), |_| true);
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let opened = Store::open(disk, dir, self.config.clone(), self.clock.clone(), shard);
+        block_on(opened).map_err(|error| error.to_string())
+    }
+
     fn open(&self) -> Rc<Store> {
         self.recover_and_open().expect("recovery").0
     }
@@ -181,13 +193,21 @@ fn background(store: &Store) -> Result<(), StorageError> {
 
 /// Reads everything from `from` on, answer by answer.
 fn read_all(log: &RefCell<Log>, from: Offset, bytes_max: usize) -> Vec<Bytes> {
+    try_read_all(log, from, bytes_max).expect("read")
+}
+
+fn try_read_all(
+    log: &RefCell<Log>,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<Vec<Bytes>, StorageError> {
     let mut out = Vec::new();
     let mut next = from;
     loop {
         let plan = { log.borrow().plan_read(next, Offset(i64::MAX), bytes_max) };
-        let slices = block_on(plan.read()).expect("read");
+        let slices = block_on(plan.read())?;
         if slices.is_empty() {
-            return out;
+            return Ok(out);
         }
         for slice in slices {
             for batch in stored_batches(&slice) {

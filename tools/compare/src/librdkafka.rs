@@ -206,8 +206,20 @@ fn create_with(
 
 fn create(broker: &str, topic: &str, partitions: i32) -> Outcome {
     // The sample is years old: without this it would be deleted at the next check.
-    let topic =
-        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    create_with_configs(broker, topic, partitions, &[("retention.ms", "-1")])
+}
+
+/// Creates a topic with one replica.
+pub fn create_with_configs(
+    broker: &str,
+    topic: &str,
+    partitions: i32,
+    configs: &[(&str, &str)],
+) -> Outcome {
+    let mut topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    for (name, value) in configs {
+        topic = topic.set(name, value);
+    }
     create_with(broker, &topic)?.map(|_| ()).map_err(text)
 }
 

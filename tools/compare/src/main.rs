@@ -3,6 +3,7 @@
 //! it first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
 
 mod batch;
+mod crash;
 mod differential;
 mod librdkafka;
 mod report;
@@ -44,6 +45,23 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         allow: Option<PathBuf>,
     },
+    /// Kills a broker under load, again and again, and checks what it promised.
+    Crash {
+        /// The broker's program.
+        #[arg(long, value_name = "FILE")]
+        broker_bin: PathBuf,
+        /// Where its data and its log go; kept after a failure.
+        #[arg(long, value_name = "FOLDER")]
+        data_dir: PathBuf,
+        #[arg(long, default_value_t = 100)]
+        cycles: u32,
+        /// Repeats the random choices of an earlier run (not the machine's timing).
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Lists of cores to start on; one is chosen at random for each start.
+        #[arg(long, default_values_t = ["0".to_owned(), "0,1".to_owned()])]
+        cores: Vec<String>,
+    },
     /// The same script against one broker; prints what it answers.
     Ask {
         #[arg(long, value_name = "HOST:PORT")]
@@ -58,6 +76,15 @@ fn main() -> ExitCode {
     let passed = match Args::parse().command {
         Command::Clients { broker, prefix } => Ok(librdkafka::run(&broker, &prefix)),
         Command::Differential { a, b, allow } => differential::compare(&a, &b, allow.as_deref()),
+        Command::Crash { broker_bin, data_dir, cycles, seed, cores } => {
+            let seed = seed.unwrap_or_else(|| {
+                std::time::SystemTime::UNIX_EPOCH
+                    .elapsed()
+                    .map_or(1, |since| since.as_nanos() as u64)
+            });
+            let plan = crash::Plan { broker: broker_bin, data: data_dir, cycles, seed, cores };
+            crash::run(&plan).map(|()| true)
+        }
         Command::Ask { broker, filter } => Ok(differential::ask(&broker, &filter)),
     };
     match passed {

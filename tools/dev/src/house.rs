@@ -72,7 +72,8 @@ impl House {
         if let Ok(path) = std::env::join_paths(paths) {
             command.env("PATH", path);
         }
-        command.current_dir(&self.root);
+        // The broker takes every THALWEG_ variable for a setting.
+        command.env_remove("THALWEG_CACHE").current_dir(&self.root);
         command
     }
 

@@ -95,7 +95,7 @@ fn cargo_tool(house: &House, tool: &CargoTool) -> Result<(), Failure> {
 
 /// The folder of Apache Kafka's jars, with the client's.
 pub fn kafka_libs(house: &House) -> PathBuf {
-    match std::env::var_os("THALWEG_KAFKA_LIBS") {
+    match std::env::var_os("KAFKA_LIBS") {
         Some(libs) => PathBuf::from(libs),
         None => house.cache(&format!("kafka-{KAFKA}")),
     }

@@ -58,7 +58,11 @@ fn run_clients(
     let mut failed = Vec::new();
     for client in clients {
         step(&format!("{client:?} against {address}"));
-        if run(&mut client.command(house, programs, address, &prefix)).is_err() {
+        // A client that waits for a broker for ever is a failure too.
+        let driver = client.command(house, programs, address, &prefix);
+        let mut limited = house.command("timeout");
+        limited.args(["--kill-after=5", "180"]).arg(driver.get_program()).args(driver.get_args());
+        if run(&mut limited).is_err() {
             failed.push(format!("{client:?}"));
         }
     }

@@ -4,10 +4,6 @@
 /// Both 512-byte and 4 KiB devices accept it.
 pub const BLOCK_ALIGN: usize = 4096;
 
-/// The largest frame that an unauthenticated or fresh connection may announce, before the
-/// configured `socket.request.max.bytes` holds (reliability case 8).
-pub const FRAME_BYTES_MAX_BEFORE_AUTH: usize = 512 * 1024;
-
 /// Kafka's default for `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 100 * 1024 * 1024;
 
@@ -29,4 +25,3 @@ pub const SHARDS_MAX: usize = 1024;
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 100_000;
 
 const _: () = assert!(BLOCK_ALIGN.is_power_of_two());
-const _: () = assert!(FRAME_BYTES_MAX_BEFORE_AUTH <= FRAME_BYTES_MAX_DEFAULT);

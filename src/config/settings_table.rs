@@ -163,7 +163,7 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
     ),
     bytes(
         "read.cache.bytes",
-        "128MiB",
+        "8MiB",
         Valid::AtLeast(MIB),
         "Part of a shard's memory that keeps what was just written or read for consumers.",
     ),

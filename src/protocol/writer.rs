@@ -2,6 +2,7 @@
 //! bytes passed through as they are.
 
 use bytes::Bytes;
+use zerocopy::{Immutable, IntoBytes};
 
 use super::{EncodeError, FRAME_PREFIX_BYTES};
 use crate::base::varint;
@@ -36,12 +37,24 @@ impl Writer {
         }
     }
 
+    /// Makes room for `count` slices to gather.
+    pub(super) fn expect_slices(&mut self, count: usize) {
+        self.gathered.reserve(count);
+    }
+
     pub(super) fn fail(&mut self, error: EncodeError) {
         self.failure.get_or_insert(error);
     }
 
+    #[inline]
     pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    /// Fields of fixed size at once.
+    #[inline]
+    pub(super) fn fixed(&mut self, fields: &(impl IntoBytes + Immutable)) {
+        self.raw(fields.as_bytes());
     }
 
     pub(super) fn i8(&mut self, value: i8) {

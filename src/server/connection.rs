@@ -12,7 +12,6 @@ use super::core::Core;
 use super::dispatch::dispatch;
 use super::frame_reader::{FrameReader, ReadError};
 use super::reply::{Answer, Pending, ReplyQueue};
-use crate::base::limits::FRAME_BYTES_MAX_BEFORE_AUTH;
 use crate::io::tcp::TcpStream;
 use crate::shard::budget::Permit;
 use crate::shard::task;
@@ -107,17 +106,11 @@ impl Connection {
 
     async fn read_requests(&self, core: &Rc<Core>) -> Result<(), String> {
         let budget = core.shard().budget().clone();
-        let mut reader =
-            FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
+        let mut reader = FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
         let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
-            let limit = if self.greeted.get() {
-                bytes_max
-            } else {
-                bytes_max.min(FRAME_BYTES_MAX_BEFORE_AUTH)
-            };
-            let frame = match reader.next(limit).await {
+            let frame = match reader.next(bytes_max).await {
                 Ok(Some(frame)) => frame,
                 Ok(None) | Err(ReadError::Socket(_)) => return Ok(()),
                 Err(problem) => return Err(problem.to_string()),
@@ -176,8 +169,7 @@ impl Connection {
     /// Sends what is collected; false if the peer is gone.
     async fn flush(&self, batch: &mut Outgoing) -> bool {
         let slices = std::mem::take(&mut batch.slices);
-        let result =
-            if slices.is_empty() { Ok(()) } else { self.stream.send_slices(slices).await };
+        let result = if slices.is_empty() { Ok(()) } else { self.stream.send_slices(slices).await };
         for _ in 0..std::mem::take(&mut batch.answers) {
             self.replies.sent();
         }

@@ -98,7 +98,7 @@ async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
         let store = Store::open(Disk::Ring, directory, config, clock, recovered)
             .await
             .map_err(of_storage)?;
-        shard.stores().start(shard, store);
+        shard.stores().start(shard, store, start.settings.storage.producer_id_expiration);
     }
     start.reconciler.reconcile(shard, &start.image).await;
     let listener = TcpListener::bind(start.listen)?;

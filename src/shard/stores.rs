@@ -16,6 +16,9 @@ use crate::storage::Store;
 /// How often topics with `flush.ms` are looked at.
 const FLUSH_TICK: Duration = Duration::from_millis(100);
 
+/// Ticks between two looks at silent producers: ten minutes, as in Kafka.
+const EXPIRY_TICKS: u32 = 6000;
+
 /// The stores of one shard, in the order of the data directories.
 #[derive(Default)]
 pub struct Stores {
@@ -32,13 +35,14 @@ impl Stores {
     }
 
     /// Adds the store of the next data directory and starts its loops.
-    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>) {
+    /// Producers that have been silent for `producer_idle_max` are forgotten.
+    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
         let mut loops = self.loops.borrow_mut();
         loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(checkpoint(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(prewrite(shard.clone(), store.clone())));
-        loops.push(task::spawn_joinable(flush_timed(shard.clone(), store.clone())));
+        loops.push(task::spawn_joinable(tick(shard.clone(), store.clone(), producer_idle_max)));
         drop(loops);
         self.stores.borrow_mut().push(store);
     }
@@ -123,11 +127,25 @@ async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
     }
 }
 
-async fn flush_timed(shard: Rc<Shard>, store: Rc<Store>) {
+/// What happens by the clock: syncs that `flush.ms` asks for, and forgetting silent producers.
+async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
+    let idle_ms_max = i64::try_from(producer_idle_max.as_millis()).unwrap_or(i64::MAX);
+    let mut ticks: u32 = 0;
     while !shard.stores().is_closing() {
         task::sleep(FLUSH_TICK).await;
-        if store.sync_due(shard.clock().wall_ms()) {
+        let now_ms = shard.clock().wall_ms();
+        if store.sync_due(now_ms) {
             store.request_sync();
+        }
+        ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(EXPIRY_TICKS) {
+            for (_, owned) in shard.table().all() {
+                if Rc::ptr_eq(owned.store(), &store) {
+                    let partition = owned.partition().borrow();
+                    partition.log().borrow_mut().expire_producers(now_ms, idle_ms_max);
+                }
+                task::yield_if_needed().await;
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //! slices that the log gave.
 
 use bytes::Bytes;
+use zerocopy::big_endian::{I16, I32, I64};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::{LOG_START, NODE_ENDPOINTS, RACKS, SESSIONS, is_flexible};
 use crate::base::ids::{BrokerId, LeaderEpoch, Offset, PartitionIndex, ProducerId};
@@ -9,6 +11,16 @@ use crate::protocol::header::write_response_header;
 use crate::protocol::shared::{write_node_endpoints, write_topic};
 use crate::protocol::writer::Writer;
 use crate::protocol::{ApiKey, CurrentLeader, EncodeError, ErrorCode, NodeEndpoint, TopicRef};
+
+/// What every version starts a partition's entry with.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct PartitionStart {
+    index: I32,
+    error: I16,
+    high_watermark: I64,
+    last_stable: I64,
+}
 
 /// What a response says besides its partitions.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +117,7 @@ pub fn encode_response(
     let bytes_expected = 32 + 72 * results.len();
     let mut writer =
         write_response_header(ApiKey::Fetch, version, head.correlation_id, bytes_expected);
+    writer.expect_slices(results.iter().map(|result| result.records.len()).sum());
     writer.i32(head.throttle_time_ms);
     if version >= SESSIONS {
         writer.i16(head.error.code());
@@ -130,10 +143,12 @@ pub fn encode_response(
 
 /// Writes one partition's entry and takes its records.
 fn write_partition(writer: &mut Writer, version: i16, result: &mut PartitionResult<'_>) {
-    writer.i32(result.index.0);
-    writer.i16(result.error.code());
-    writer.i64(result.high_watermark.0);
-    writer.i64(result.last_stable.0);
+    writer.fixed(&PartitionStart {
+        index: result.index.0.into(),
+        error: result.error.code().into(),
+        high_watermark: result.high_watermark.0.into(),
+        last_stable: result.last_stable.0.into(),
+    });
     if version >= LOG_START {
         writer.i64(result.log_start.0);
     }

@@ -45,6 +45,7 @@ pub fn encode_request(
 ) -> Result<Vec<Bytes>, EncodeError> {
     let runs = || batches.chunk_by(|a, b| a.topic == b.topic);
     let mut writer = header.write(ApiKey::Produce, 64 + 32 * batches.len());
+    writer.expect_slices(batches.len());
     writer.nullable_string(head.transactional_id.map(str::as_bytes));
     writer.i16(head.acks);
     writer.i32(head.timeout_ms);

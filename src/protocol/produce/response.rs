@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use zerocopy::big_endian::{I16, I32, I64};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::ProduceRequest;
-use crate::base::ids::Offset;
+use crate::base::ids::{Offset, PartitionIndex};
 use crate::protocol::header::write_response_header;
 use crate::protocol::shared::{write_node_endpoints, write_topic};
 use crate::protocol::writer::Writer;
@@ -106,8 +108,7 @@ pub fn encode_response(
             debug_assert!(result.is_some(), "one result for each partition");
             let result =
                 result.unwrap_or_else(|| PartitionResult::failed(ErrorCode::UnknownServerError));
-            writer.i32(partition.index().0);
-            write_result(&mut writer, version, &result);
+            write_result(&mut writer, version, partition.index(), &result);
         }
         writer.no_tagged_fields();
     }
@@ -120,11 +121,28 @@ pub fn encode_response(
     writer.finish()
 }
 
-/// Everything of a partition's entry after its index.
-fn write_result(writer: &mut Writer, version: i16, result: &PartitionResult) {
-    writer.i16(result.error.code());
-    writer.i64(result.base_offset.0);
-    writer.i64(result.log_append_time_ms);
+/// What every version starts a partition's entry with.
+#[derive(IntoBytes, Immutable)]
+#[repr(C)]
+struct EntryStart {
+    index: I32,
+    error: I16,
+    base_offset: I64,
+    log_append_time_ms: I64,
+}
+
+fn write_result(
+    writer: &mut Writer,
+    version: i16,
+    index: PartitionIndex,
+    result: &PartitionResult,
+) {
+    writer.fixed(&EntryStart {
+        index: index.0.into(),
+        error: result.error.code().into(),
+        base_offset: result.base_offset.0.into(),
+        log_append_time_ms: result.log_append_time_ms.into(),
+    });
     if version >= LOG_START {
         writer.i64(result.log_start.0);
     }

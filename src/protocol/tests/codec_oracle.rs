@@ -63,6 +63,8 @@ fn check<Q, R, OracleQ, OracleR>(
 macro_rules! every_version {
     ($($test:ident: $api:ident, $request:ident $request_sample:ident,
        $response:ident $response_sample:ident;)*) => {
+        const CHECKED: &[ApiKey] = &[$(ApiKey::$api,)*];
+
         $(
             #[test]
             fn $test() {
@@ -101,4 +103,12 @@ every_version! {
         InitProducerIdResponse init_producer_id_response;
     every_find_coordinator_version_round_trips: FindCoordinator, FindCoordinatorRequest find_coordinator_request,
         FindCoordinatorResponse find_coordinator_response;
+}
+
+#[test]
+fn no_api_is_forgotten() {
+    let by_hand = [ApiKey::Produce, ApiKey::Fetch, ApiKey::ApiVersions];
+    for api in ApiKey::all() {
+        assert!(CHECKED.contains(&api) != by_hand.contains(&api), "{api}");
+    }
 }

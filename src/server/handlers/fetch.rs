@@ -248,9 +248,7 @@ async fn first_of(mut waits: Vec<OneReceiver<()>>) {
 fn result_of<'a>(slot: Slot<'a>, committed: bool) -> PartitionResult<'a> {
     match slot.outcome {
         Err(error) => PartitionResult::failed(slot.topic, slot.index, error),
-        Ok(None) => {
-            PartitionResult::failed(slot.topic, slot.index, ErrorCode::UnknownServerError)
-        }
+        Ok(None) => PartitionResult::failed(slot.topic, slot.index, ErrorCode::UnknownServerError),
         Ok(Some(answer)) => PartitionResult {
             topic: slot.topic,
             index: slot.index,

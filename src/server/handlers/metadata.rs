@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::respond;
 use super::topics::{
-    CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, ShownPartition, is_internal,
+    CLUSTER_OPERATIONS, OPERATIONS_OMITTED, ShownPartition, TOPIC_OPERATIONS, is_internal,
     shown_partitions,
 };
 use crate::base::ids::TopicId;
@@ -55,7 +55,9 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     let mut response = MetadataResponse::default();
     response.topics = match &asked.topics {
         None => image.topics().map(|topic| shown(&image, topic, node, operations)).collect(),
-        Some(topics) => topics.iter().map(|topic| answer(&image, topic, node, operations)).collect(),
+        Some(topics) => {
+            topics.iter().map(|topic| answer(&image, topic, node, operations)).collect()
+        }
     };
     let mut shown_broker = MetadataResponseBroker::default();
     shown_broker.node_id = node;

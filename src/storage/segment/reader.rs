@@ -164,8 +164,8 @@ impl SegmentReader {
         let whole = (0..index.len())
             .take_while(|&number| {
                 index.get(number).is_some_and(|entry| {
-                    entry.last_offset < upto && index.end_of(number) <= upto
-                        || entry.last_offset < upto && number + 1 == index.len()
+                    let is_last = number + 1 == index.len();
+                    entry.last_offset < upto && (is_last || index.end_of(number) <= upto)
                 })
             })
             .count();

@@ -286,12 +286,10 @@ fn tables(dir: &Path) {
         [("write behind", &ours), ("bare write of a growing file", &bare)];
     duel("1 MiB extents", 48, MIB, &contenders);
     let (ours, bare) = (|| reads(dir, 200, true), || bare_read(dir, 200));
-    let contenders: [Contender<'_>; 2] =
-        [("plan and read from disk", &ours), ("bare read", &bare)];
+    let contenders: [Contender<'_>; 2] = [("plan and read from disk", &ours), ("bare read", &bare)];
     duel("1 MiB reads from disk", 200, MIB, &contenders);
     let (ours, bare) = (|| reads(dir, 2000, false), || memcpy(2000));
-    let contenders: [Contender<'_>; 2] =
-        [("plan and read from memory", &ours), ("memcpy", &bare)];
+    let contenders: [Contender<'_>; 2] = [("plan and read from memory", &ours), ("memcpy", &bare)];
     duel("1 MiB reads from memory", 2000, MIB, &contenders);
 }
 
@@ -316,9 +314,8 @@ fn restart(dir: &Path, bytes: u64) {
     on_ring(0, Duration::from_micros(100), move || async move {
         let (store, log) = open(Disk::Ring, &fill_dir, false).await;
         let (writer, checkpointer) = (store.clone(), store.clone());
-        let behind = glommio::spawn_local(async move {
-            while writer.write_behind().await.is_ok() {}
-        });
+        let behind =
+            glommio::spawn_local(async move { while writer.write_behind().await.is_ok() {} });
         let checkpoints = glommio::spawn_local(async move {
             while checkpointer.checkpoint_when_due().await.is_ok() {}
         });

@@ -36,9 +36,6 @@ use crate::shard::mesh::MeshPlan;
 use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
 use crate::storage::{RecoveryError, ShardRecovered, StoreConfig, recover};
 
-/// How often the control thread wakes every core: what a core that parked by mistake waits at most.
-const PING_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, Error)]
 pub enum BrokerError {
@@ -258,7 +255,6 @@ async fn control(
         }
     }
     let publish_to: Vec<_> = cores.iter().map(|core| core.commands.clone()).collect();
-    let ping_to = publish_to.clone();
     let serving = tokio::task::LocalSet::new();
     serving
         .run_until(async move {
@@ -270,7 +266,6 @@ async fn control(
                     std::process::exit(i32::from(Exit::Storage.code()));
                 }
             });
-            tokio::task::spawn_local(ping(ping_to));
             on_ready(plan.listen);
             let unasked = wait_for_end(&cores, &mut signals).await;
             stop_cores(cores, plan.settings.runtime.shutdown_timeout, unasked).await
@@ -330,18 +325,6 @@ fn store_config(settings: &Settings) -> StoreConfig {
         journal_files_max: settings.storage.journal_file_count,
         read_cache_bytes: settings.storage.read_cache_bytes,
         ..StoreConfig::default()
-    }
-}
-
-/// Wakes every core that has not taken its last ping yet, now and then, for ever.
-async fn ping(cores: Vec<flume::Sender<CoreCommand>>) {
-    let mut ticks = tokio::time::interval(PING_INTERVAL);
-    loop {
-        ticks.tick().await;
-        for core in cores.iter().filter(|core| core.is_empty()) {
-            // A core that has ended needs no waking.
-            let _ = core.send(CoreCommand::Ping);
-        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Tail {
     }
 
     /// The runs from the one that may hold `from`, if they are in memory.
-    pub(in crate::storage) fn starting_at(&self, from: Offset) -> impl Iterator<Item = &Run> {
+    pub(in crate::storage) fn runs_from(&self, from: Offset) -> impl Iterator<Item = &Run> {
         let first = self.runs.partition_point(|run| run.last_offset < from);
         self.runs.range(first..)
     }

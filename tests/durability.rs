@@ -175,8 +175,7 @@ impl Timed {
     const STEP_MS: i64 = 10;
 
     fn add(&mut self, client: &mut Client) {
-        let codecs =
-            [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        let codecs = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
         let codec = codecs[self.batches.len() % codecs.len()];
         let first_ms = 1_700_000_000_000 + 100_000 * self.batches.len() as i64;
         let mut builder = BatchBuilder::new(codec, first_ms);

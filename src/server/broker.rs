@@ -36,6 +36,9 @@ use crate::shard::mesh::MeshPlan;
 use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
 use crate::storage::{RecoveryError, ShardRecovered, StoreConfig, recover};
 
+/// How often the control thread wakes every core: what a core that parked by mistake waits at most.
+const PING_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, Error)]
 pub enum BrokerError {
@@ -255,15 +258,19 @@ async fn control(
         }
     }
     let publish_to: Vec<_> = cores.iter().map(|core| core.commands.clone()).collect();
+    let ping_to = publish_to.clone();
     let serving = tokio::task::LocalSet::new();
     serving
         .run_until(async move {
             tokio::task::spawn_local(async move {
                 let publish = |image| publish(publish_to.clone(), image);
                 if let Err(problem) = controller.serve(inbox, publish).await {
-                    error!("metadata can be changed no more: {problem}");
+                    // Acknowledged records are safe, but nothing can be created or placed any more.
+                    error!("metadata can be changed no more, the broker ends: {problem}");
+                    std::process::exit(i32::from(Exit::Storage.code()));
                 }
             });
+            tokio::task::spawn_local(ping(ping_to));
             on_ready(plan.listen);
             let unasked = wait_for_end(&cores, &mut signals).await;
             stop_cores(cores, plan.settings.runtime.shutdown_timeout, unasked).await
@@ -323,6 +330,18 @@ fn store_config(settings: &Settings) -> StoreConfig {
         journal_files_max: settings.storage.journal_file_count,
         read_cache_bytes: settings.storage.read_cache_bytes,
         ..StoreConfig::default()
+    }
+}
+
+/// Wakes every core that has not taken its last ping yet, now and then, for ever.
+async fn ping(cores: Vec<flume::Sender<CoreCommand>>) {
+    let mut ticks = tokio::time::interval(PING_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for core in cores.iter().filter(|core| core.is_empty()) {
+            // A core that has ended needs no waking.
+            let _ = core.send(CoreCommand::Ping);
+        }
     }
 }
 

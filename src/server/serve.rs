@@ -31,6 +31,8 @@ pub enum CoreCommand {
     /// Take no more connections and requests, answer what is in work. Everything is still served
     /// to the other cores, whose requests may need this one.
     Drain(flume::Sender<()>),
+    /// Nothing: wakes an executor that parked although it had work (see `shard::runtime`).
+    Ping,
     /// No core has a request in work: close the stores and end.
     Close,
 }
@@ -120,6 +122,7 @@ async fn serve(opened: Opened) -> io::Result<()> {
             }
             // In a task of its own: what is in work may wait for metadata to be applied.
             CoreCommand::Drain(drained) => task::spawn(drain(core.clone(), drained)),
+            CoreCommand::Ping => {}
             CoreCommand::Close => break,
         }
     }

@@ -24,8 +24,10 @@ use crate::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
 /// default of 100 ms is a tail of 200 ms; below 250 us it was seen to park with work to do.
 const PREEMPT_TIMER: Duration = Duration::from_micros(500);
 
-/// Bounds the time an executor can sleep with runnable tasks (a glommio defect that a timer heals).
-const HEARTBEAT: Duration = Duration::from_millis(10);
+/// An executor can park with runnable tasks (a glommio defect, seen under load); the next timer
+/// wakes it. Two, because one that fires in the very turn that parks wakes nobody any more. The
+/// control thread wakes every shard now and then as well, in case both did.
+const HEARTBEATS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(13)];
 /// The same once nothing has happened for [`QUIET_BEATS`]: an idle core should cost nothing.
 const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
 /// Heartbeats without work after which a core counts as quiet.
@@ -154,7 +156,10 @@ where
         draining: Cell::new(false),
     });
     let turns = Rc::new(Cell::new(0));
-    let heartbeat = glommio::spawn_local(beat(turns.clone())).detach();
+    let heartbeats = HEARTBEATS.map(|period| {
+        let turns = turns.clone();
+        glommio::spawn_local(beat(period, turns)).detach()
+    });
     let idle = IdlePolicy { spin: config.idle_spin };
     let driver = {
         let (reactor, shard) = (reactor.clone(), shard.clone());
@@ -171,18 +176,20 @@ where
     if let Err(problem) = &result {
         error!(shard = %config.shard, "the shard ends: {problem}");
     }
-    heartbeat.cancel();
+    for heartbeat in heartbeats {
+        heartbeat.cancel();
+    }
     reactor.stop();
     driver.join().await;
     result
 }
 
 /// Wakes the executor now and then, often while `turns` go up.
-async fn beat(turns: Rc<Cell<u64>>) {
+async fn beat(period: Duration, turns: Rc<Cell<u64>>) {
     let (mut seen, mut quiet_beats) = (0, 0);
     loop {
         let quiet = quiet_beats >= QUIET_BEATS;
-        task::sleep(if quiet { HEARTBEAT_QUIET } else { HEARTBEAT }).await;
+        task::sleep(if quiet { HEARTBEAT_QUIET + period } else { period }).await;
         quiet_beats = if turns.get() == seen { quiet_beats + 1 } else { 0 };
         seen = turns.get();
     }

@@ -365,6 +365,29 @@ fn a_connection_without_requests_is_closed_after_its_time() {
 }
 
 #[test]
+fn a_client_that_does_not_read_its_answer_does_not_spoil_the_stop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let broker = Broker::start(&data, &["--cores", "0"]);
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.create_topic("t", 1, &[]), 0);
+    let batch = batch_of(1, &vec![b'x'; 1_000_000]).bytes();
+    for _ in 0..24 {
+        assert_eq!(client.produce("t", 0, &batch).error, 0);
+    }
+    // More than the sockets of both ends hold.
+    for _ in 0..4 {
+        client.send_fetch(("t", 0, 0), 24 << 20, 0);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let begin = Instant::now();
+    assert_eq!(broker.stop().code(), Some(0));
+    println!("a stop with answers that nobody reads took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < STOP_MAX + Duration::from_secs(5));
+    drop(client);
+}
+
+#[test]
 fn a_second_signal_does_not_spoil_the_stop() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");

@@ -24,6 +24,10 @@ use crate::storage::{ShardRecovered, StorageError, Store, StoreConfig};
 /// How often a core that is stopping looks whether its connections have finished.
 const DRAIN_TICK: Duration = Duration::from_millis(2);
 
+/// How long a stop waits for answers to be taken by their clients, if the stop's own bound is not
+/// shorter: a client that does not read must not keep the stores from being closed cleanly.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
 /// What the control thread tells a core. Each carries the way to say that it is done.
 pub enum CoreCommand {
     /// Make the partitions match this image, then serve it.
@@ -138,9 +142,13 @@ async fn drain(core: Rc<Core>, drained: flume::Sender<()>) {
     core.stop();
     core.shard().begin_drain();
     debug!(shard = %core.shard().id(), "accepts no more");
+    let grace = DRAIN_GRACE.min(core.settings().runtime.shutdown_timeout / 2);
+    let grace_us = u64::try_from(grace.as_micros()).unwrap_or(u64::MAX);
+    let patient_until_us = core.shard().clock().mono_us().saturating_add(grace_us);
     while !core.connections().is_empty() {
+        let is_patient = core.shard().clock().mono_us() < patient_until_us;
         for connection in core.connections().all() {
-            if !connection.has_request() {
+            if !is_patient || !connection.has_request() {
                 connection.shutdown();
             }
         }

@@ -4,9 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use thalweg::config::settings::Settings;
 use thalweg::config::cli::{Cli, Command, ConfigCommand, StartFlags};
 use thalweg::config::exit::Exit;
+use thalweg::config::settings::Settings;
 use thalweg::config::settings::{LogFormat, LogSettings};
 use thalweg::config::source::process_environment;
 use thalweg::server::broker;
@@ -62,7 +62,10 @@ fn start(flags: &StartFlags) -> Exit {
 
 fn start_logging(settings: &LogSettings) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::try_new(&settings.level)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

@@ -369,7 +369,12 @@ fn batches_that_break_the_format_are_refused_by_default() {
         (75, "codec 5", with(&|b| b.attributes = 5), 76),
         (75, "codec 7", with(&|b| b.attributes = 7), 76),
         (82, "control batch", with(&|b| b.attributes = 0x20), 87),
-        (83, "producer id without sequence", with(&|b| (b.producer_id, b.producer_epoch) = (5, 0)), 87),
+        (
+            83,
+            "producer id without sequence",
+            with(&|b| (b.producer_id, b.producer_epoch) = (5, 0)),
+            87,
+        ),
         (85, "negative producer epoch", with(&|b| (b.producer_id, b.base_sequence) = (5, 0)), 47),
         (87, "two days ahead", with(&|b| b.max_timestamp += 2 * day_ms), 32),
         (87, "LogAppendTime from a producer", with(&|b| b.attributes = 0x08), 32),
@@ -427,9 +432,7 @@ fn records_that_break_the_format_are_refused_with_full_validation() {
     let stage = stage(&["--cores", "0", "--set", "record.validation=full"]);
     stage.create("t", &[]);
     stage.create("compacted", &[("cleanup.policy", "compact")]);
-    let of = |payload: Vec<u8>, count: i32| {
-        RawBatch { payload, ..RawBatch::of(count) }.bytes()
-    };
+    let of = |payload: Vec<u8>, count: i32| RawBatch { payload, ..RawBatch::of(count) }.bytes();
     let three = |a: i32, b: i32, c: i32| {
         [record(a, None, b"v"), record(b, None, b"v"), record(c, None, b"v")].concat()
     };
@@ -442,7 +445,12 @@ fn records_that_break_the_format_are_refused_with_full_validation() {
         (70, "record beyond the batch", of(varint(5000), 1), &[87, 2]),
         (71, "negative header count", of(record_with_headers(0, &varint(-1)), 1), &[87]),
         (71, "more headers than bytes", of(record_with_headers(0, &varint(1000)), 1), &[87]),
-        (72, "null header key", of(record_with_headers(0, &[varint(1), varint(-1)].concat()), 1), &[87]),
+        (
+            72,
+            "null header key",
+            of(record_with_headers(0, &[varint(1), varint(-1)].concat()), 1),
+            &[87],
+        ),
         (74, "bytes after the last record", of([three(0, 1, 2), vec![0; 9]].concat(), 3), &[87]),
     ];
     for (number, what, batch, codes) in cases {
@@ -466,8 +474,7 @@ fn compressed_lies_cost_no_memory() {
     };
     let bomb = {
         use std::io::Write;
-        let mut writer =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         for _ in 0..512 {
             writer.write_all(&vec![0; 1 << 20]).expect("memory");
         }

@@ -52,8 +52,7 @@ thread_local! {
 }
 
 fn note(layout: Layout, bytes: usize) {
-    let counts =
-        bytes >= LEAST_BYTES.load(Ordering::Relaxed) && layout.align() < DEVICE_ALIGN;
+    let counts = bytes >= LEAST_BYTES.load(Ordering::Relaxed) && layout.align() < DEVICE_ALIGN;
     if counts && !IS_CLIENT.get() {
         COUNTED_BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -192,12 +191,7 @@ struct Load {
 
 const PARTITIONS: i32 = 2;
 
-const fn load(
-    topic: &'static str,
-    value_bytes: usize,
-    batches: i32,
-    in_flight: usize,
-) -> Load {
+const fn load(topic: &'static str, value_bytes: usize, batches: i32, in_flight: usize) -> Load {
     Load { topic, value_bytes, batches, in_flight }
 }
 

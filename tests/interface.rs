@@ -135,7 +135,11 @@ fn wrong_settings_exit_2_and_say_what_is_right() {
     let file = file.to_str().expect("UTF-8");
     let cases: &[(&str, &[&str], &[&str])] = &[
         ("unknown", &["--set", "num.partition=3"], &["num.partition", "num.partitions"]),
-        ("unknown-in-file", &["--config", file], &["num.partitons", "num.partitions", "wrong.toml"]),
+        (
+            "unknown-in-file",
+            &["--config", file],
+            &["num.partitons", "num.partitions", "wrong.toml"],
+        ),
         ("value", &["--set", "num.partitions=many"], &["num.partitions", "many"]),
         ("cores", &["--cores", "0-"], &["cores", "0-"]),
         ("no-such-cpu", &["--cores", "4095"], &["4095", "--cores"]),

@@ -74,7 +74,8 @@ impl Reconciler {
         let config = partition_config(&config, self.validate_records);
         match store.open_log(tp, config.log.clone()) {
             Ok(log) => {
-                let partition = Partition::open(log, store.journal(), image.leader_epoch(placed), config);
+                let partition =
+                    Partition::open(log, store.journal(), image.leader_epoch(placed), config);
                 shard.table().insert(tp, Owned::new(partition, store));
             }
             Err(problem) => error!(%tp, topic = %topic.name(), "it cannot be opened: {problem}"),

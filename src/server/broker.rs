@@ -28,9 +28,9 @@ use crate::cluster::preflight::{self, PreflightError, PreflightPlan};
 use crate::cluster::reconcile::Reconciler;
 use crate::cluster::store::{RedbStore, StoreError};
 use crate::cluster::topic_config::TopicDefaults;
-use crate::config::settings::Settings;
 use crate::config::exit::Exit;
 use crate::config::settings::RecordValidation;
+use crate::config::settings::Settings;
 use crate::io::disk::Disk;
 use crate::shard::mesh::MeshPlan;
 use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
@@ -88,9 +88,9 @@ impl BrokerError {
         match self {
             BrokerError::Preflight(problem) => problem.exit(),
             BrokerError::Directory(problem) => problem.exit(),
-            BrokerError::Metadata(_)
-            | BrokerError::Controller(_)
-            | BrokerError::Recovery(_) => Exit::Directory,
+            BrokerError::Metadata(_) | BrokerError::Controller(_) | BrokerError::Recovery(_) => {
+                Exit::Directory
+            }
             BrokerError::Bind { .. } => Exit::Bind,
             BrokerError::CoreEnded(_) => Exit::Storage,
             BrokerError::StopTimeout => Exit::StopTimeout,
@@ -118,9 +118,8 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
     }
     let cores = preflight.cpus().to_vec();
     let listen = claim_address(settings.listen.address)?;
-    let topic_defaults = TopicDefaults::new(settings.node_id, |name| {
-        settings.explicit(name).map(str::to_owned)
-    });
+    let topic_defaults =
+        TopicDefaults::new(settings.node_id, |name| settings.explicit(name).map(str::to_owned));
     let controller = Controller::open(
         Box::new(RedbStore::open(directories.metadata_path())?),
         ControllerOptions {
@@ -135,13 +134,8 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
             directories: directories.ids(),
         },
     )?;
-    let recovered = recover_all(
-        &directories,
-        &controller.image(),
-        &settings,
-        &topic_defaults,
-        cores.len(),
-    )?;
+    let recovered =
+        recover_all(&directories, &controller.image(), &settings, &topic_defaults, cores.len())?;
     let broker = Arc::new(BrokerView {
         id: settings.node_id,
         host: settings.listen.advertised_host.clone(),

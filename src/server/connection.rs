@@ -106,8 +106,7 @@ impl Connection {
 
     async fn read_requests(&self, core: &Rc<Core>) -> Result<(), String> {
         let budget = core.shard().budget().clone();
-        let mut reader =
-            FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
+        let mut reader = FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
         let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
@@ -170,8 +169,7 @@ impl Connection {
     /// Sends what is collected; false if the peer is gone.
     async fn flush(&self, batch: &mut Outgoing) -> bool {
         let slices = std::mem::take(&mut batch.slices);
-        let result =
-            if slices.is_empty() { Ok(()) } else { self.stream.send_slices(slices).await };
+        let result = if slices.is_empty() { Ok(()) } else { self.stream.send_slices(slices).await };
         for _ in 0..std::mem::take(&mut batch.answers) {
             self.replies.sent();
         }

@@ -12,8 +12,9 @@ use super::connection::Connection;
 use super::core::Core;
 use super::handlers::{
     api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_topic_partitions, fetch, find_coordinator, incremental_alter_configs,
-    init_producer_id, list_offsets, metadata, offset_for_leader_epoch, produce,
+    describe_configs, describe_topic_partitions, fetch, find_coordinator,
+    incremental_alter_configs, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    produce,
 };
 use super::reply::{Answer, Pending};
 use crate::protocol::{ApiKey, RequestHeader};

@@ -23,12 +23,7 @@ impl Refusals {
     /// A quiet log.
     #[must_use]
     pub fn new(clock: Clock) -> Refusals {
-        Refusals {
-            clock,
-            next_line_us: Cell::new(0),
-            unlogged: Cell::new(0),
-            total: Cell::new(0),
-        }
+        Refusals { clock, next_line_us: Cell::new(0), unlogged: Cell::new(0), total: Cell::new(0) }
     }
 
     /// Counts one refusal, and logs it unless a line was written within the last second.

@@ -119,12 +119,13 @@ impl Shard {
 /// Parks `moved` on every partition; false if one has moved already or is not here, or if this core
 /// lets nobody wait any more.
 fn park_all(shard: &Shard, seen: &[Seen], moved: &Rc<Event>) -> bool {
-    !shard.is_draining() && seen.iter().all(|seen| {
-        let Some(owned) = shard.table().get(&seen.tp) else { return false };
-        let partition = owned.partition().borrow();
-        partition.park(moved);
-        partition.offsets().high_watermark == seen.high_watermark
-    })
+    !shard.is_draining()
+        && seen.iter().all(|seen| {
+            let Some(owned) = shard.table().get(&seen.tp) else { return false };
+            let partition = owned.partition().borrow();
+            partition.park(moved);
+            partition.offsets().high_watermark == seen.high_watermark
+        })
 }
 
 type Planned = Result<ReadOutcome, ReadFailure>;

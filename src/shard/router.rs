@@ -79,11 +79,7 @@ fn append_here(shard: &Rc<Shard>, asks: &[AppendAsk], reply: Reply<Vec<AppendOut
     });
 }
 
-fn append_one(
-    shard: &Shard,
-    ask: &AppendAsk,
-    now_ms: i64,
-) -> Result<AppendTicket, AppendFailure> {
+fn append_one(shard: &Shard, ask: &AppendAsk, now_ms: i64) -> Result<AppendTicket, AppendFailure> {
     let owned = shard.table().get(&ask.tp).ok_or(AppendFailure::NotOwned)?;
     let batch = UncheckedBatch::from_produce(ask.records.clone())?;
     let mut partition = owned.partition().borrow_mut();

@@ -138,10 +138,7 @@ where
     })
 }
 
-async fn shard_main<F>(
-    config: ShardConfig,
-    main: impl FnOnce(Rc<Shard>) -> F,
-) -> io::Result<()>
+async fn shard_main<F>(config: ShardConfig, main: impl FnOnce(Rc<Shard>) -> F) -> io::Result<()>
 where
     F: Future<Output = io::Result<()>> + 'static,
 {

@@ -78,12 +78,7 @@ impl Client {
     }
 
     /// Creates a topic; returns the error code.
-    pub fn create_topic(
-        &mut self,
-        topic: &str,
-        partitions: i32,
-        configs: &[(&str, &str)],
-    ) -> i16 {
+    pub fn create_topic(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {
         let mut body = Body::new().i32(1).string(topic).i32(partitions).i16(1).i32(0);
         body = body.i32(count_of(configs));
         for (name, value) in configs {

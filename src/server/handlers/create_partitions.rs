@@ -26,8 +26,7 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
             .as_ref()
             .map(|all| all.iter().map(|one| one.broker_ids.clone()).collect()),
     });
-    let answers =
-        core.controller().create_partitions(growths.collect(), asked.validate_only).await;
+    let answers = core.controller().create_partitions(growths.collect(), asked.validate_only).await;
     let mut response = CreatePartitionsResponse::default();
     for (idx, topic) in asked.topics.iter().enumerate() {
         let problem = match &answers {

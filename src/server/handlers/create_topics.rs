@@ -7,9 +7,7 @@ use std::rc::Rc;
 
 use super::respond;
 use super::topics::{config_source, shown_value};
-use crate::cluster::controller::{
-    CreateTopicError, CreatedTopic, ManualAssignment, NewTopic,
-};
+use crate::cluster::controller::{CreateTopicError, CreatedTopic, ManualAssignment, NewTopic};
 use crate::cluster::topic_config::DescribedConfig;
 use crate::protocol::codec::messages::create_topics_request::CreatableTopic;
 use crate::protocol::codec::messages::create_topics_response::{

@@ -30,7 +30,10 @@ pub fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Malformed
     let mut response = DescribeClusterResponse::default();
     if version >= 1 && asked.endpoint_type != ENDPOINT_BROKERS {
         let (error, text) = if asked.endpoint_type == ENDPOINT_CONTROLLERS {
-            (ErrorCode::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER")
+            (
+                ErrorCode::MismatchedEndpointType,
+                "The request was sent to an endpoint of type BROKER",
+            )
         } else {
             (ErrorCode::UnsupportedEndpointType, "Unsupported endpoint type")
         };

@@ -103,9 +103,7 @@ fn describe(
                 configs.describe(&image)
             })
         }
-        other => {
-            Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}")))
-        }
+        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
     }
 }
 

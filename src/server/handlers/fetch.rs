@@ -157,6 +157,9 @@ async fn read_parts(
     terms: ReadTerms,
     slots: &mut [Slot<'_>],
 ) {
+    if parts.is_empty() {
+        return; // Nothing to wait for: the Java consumer closes with a fetch of no topics.
+    }
     if parts.len() == 1 {
         let Some(part) = parts.pop() else { return };
         let results = shard.read(part.owner, part.asks, terms).await;
@@ -248,9 +251,7 @@ async fn first_of(mut waits: Vec<OneReceiver<()>>) {
 fn result_of<'a>(slot: Slot<'a>, committed: bool) -> PartitionResult<'a> {
     match slot.outcome {
         Err(error) => PartitionResult::failed(slot.topic, slot.index, error),
-        Ok(None) => {
-            PartitionResult::failed(slot.topic, slot.index, ErrorCode::UnknownServerError)
-        }
+        Ok(None) => PartitionResult::failed(slot.topic, slot.index, ErrorCode::UnknownServerError),
         Ok(Some(answer)) => PartitionResult {
             topic: slot.topic,
             index: slot.index,

@@ -104,9 +104,7 @@ fn resource_of(core: &Core, asked: &AlterConfigsResource) -> Result<ConfigResour
                 Err((ErrorCode::InvalidRequest, text))
             }
         },
-        other => {
-            Err((ErrorCode::InvalidRequest, format!("Unexpected resource type {other}.")))
-        }
+        other => Err((ErrorCode::InvalidRequest, format!("Unexpected resource type {other}."))),
     }
 }
 

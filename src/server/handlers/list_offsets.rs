@@ -49,9 +49,8 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     for topic in &asked.topics {
         let mut waiting = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let repeats = |other: &&ListOffsetsPartition| {
-                other.partition_index == partition.partition_index
-            };
+            let repeats =
+                |other: &&ListOffsetsPartition| other.partition_index == partition.partition_index;
             let found = if topic.partitions.iter().filter(repeats).count() > 1 {
                 Err(ErrorCode::InvalidRequest)
             } else {

@@ -23,8 +23,7 @@ type EpochEnd = Result<Option<(LeaderEpoch, Offset)>, ErrorCode>;
 /// # Errors
 /// [`Malformed`]: the connection closes.
 pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Malformed> {
-    let asked: OffsetForLeaderEpochRequest =
-        codec::decode(request.body, request.header.version())?;
+    let asked: OffsetForLeaderEpochRequest = codec::decode(request.body, request.header.version())?;
     let mut response = OffsetForLeaderEpochResponse::default();
     for topic in &asked.topics {
         let mut answer = OffsetForLeaderTopicResult::default();

@@ -163,11 +163,9 @@ fn answer(
     correlation_id: i32,
     results: Vec<Option<PartitionResult>>,
 ) -> Answer {
-    let results = results
-        .into_iter()
-        .map(|result| {
-            result.unwrap_or_else(|| PartitionResult::failed(ErrorCode::UnknownServerError))
-        });
+    let results = results.into_iter().map(|result| {
+        result.unwrap_or_else(|| PartitionResult::failed(ErrorCode::UnknownServerError))
+    });
     if produce.acks() == 0 {
         let failed = results.map(|result| result.error).find(|error| *error != ErrorCode::None);
         return match failed {
@@ -181,4 +179,3 @@ fn answer(
         Err(problem) => Answer::Close(format!("Produce: {problem}")),
     }
 }
-

@@ -10,16 +10,18 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use io_uring::{opcode, types};
 use thalweg::io::buf::IoBuf;
 use thalweg::io::disk::{Disk, OpenOptions};
+use thalweg::io::reactor::IdlePolicy;
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, Meter, on_executor, on_ring, pin, print_row, raw_ring};
+use support::{
+    Cost, Meter, NAPPING, SLEEPING, SPINNING, on_executor, on_ring, pin, print_row, raw_ring,
+};
 
 /// Gives glommio's buffer arena huge pages, so that the comparison is about rings, not pages.
 struct HugeArena;
@@ -89,9 +91,9 @@ fn content(bytes: usize) -> IoBuf {
 }
 
 /// The broker's file through its reactor.
-fn ring_file(path: &Path, load: Load, ops: u64, spin: Duration) -> Cost {
+fn ring_file(path: &Path, load: Load, ops: u64, idle: IdlePolicy) -> Cost {
     let path = path.to_path_buf();
-    on_ring(0, spin, move || async move {
+    on_ring(0, idle, move || async move {
         let options = OpenOptions { write: true, create: false, direct: true };
         let file = Disk::Ring.open(&path, options).await.expect("opened");
         let bytes = content(load.bytes).freeze(load.bytes);
@@ -203,11 +205,10 @@ fn raw_pwrite(path: &Path, load: Load, ops: u64) -> Cost {
 
 type Contender = (&'static str, fn(&Path, Load, u64) -> Cost);
 
-const CONTENDERS: [Contender; 4] = [
-    ("File::Ring", |path, load, ops| ring_file(path, load, ops, Duration::ZERO)),
-    ("File::Ring, spinning 100 us", |path, load, ops| {
-        ring_file(path, load, ops, Duration::from_micros(100))
-    }),
+const CONTENDERS: [Contender; 5] = [
+    ("File::Ring, napping", |path, load, ops| ring_file(path, load, ops, NAPPING)),
+    ("File::Ring, sleeping only", |path, load, ops| ring_file(path, load, ops, SLEEPING)),
+    ("File::Ring, spinning 100 us", |path, load, ops| ring_file(path, load, ops, SPINNING)),
     ("glommio DmaFile", dma_file),
     ("bare io_uring", raw_uring),
 ];

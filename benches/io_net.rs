@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use criterion::{Criterion, Throughput};
 use io_uring::{opcode, types};
+use thalweg::io::reactor::IdlePolicy;
 use thalweg::io::tcp::{TcpListener, TcpStream};
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, on_ring, pin, print_row, raw_ring};
+use support::{Cost, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring};
 
 const MESSAGE: usize = 128;
 const CHUNK: usize = 256 << 10;
@@ -89,8 +90,8 @@ async fn serve(stream: TcpStream, load: Load) {
     }
 }
 
-fn ring_server(load: Load, addr: mpsc::Sender<SocketAddr>, spin: Duration) -> Duration {
-    on_ring(0, spin, move || async move {
+fn ring_server(load: Load, addr: mpsc::Sender<SocketAddr>, idle: IdlePolicy) -> Duration {
+    on_ring(0, idle, move || async move {
         let listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
         addr.send(listener.local_addr().expect("known")).expect("the client waits");
         let mut tasks = Vec::new();
@@ -106,12 +107,16 @@ fn ring_server(load: Load, addr: mpsc::Sender<SocketAddr>, spin: Duration) -> Du
     })
 }
 
-fn own(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
-    ring_server(load, addr, Duration::ZERO)
+fn napping(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
+    ring_server(load, addr, NAPPING)
 }
 
-fn own_spinning(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
-    ring_server(load, addr, Duration::from_micros(100))
+fn sleeping(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
+    ring_server(load, addr, SLEEPING)
+}
+
+fn spinning(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
+    ring_server(load, addr, SPINNING)
 }
 
 /// One blocking thread for each connection, all on core 0.
@@ -274,7 +279,8 @@ fn table() {
         println!("\n{name} (CPU of the server)");
         let load = Load { work, connections, count };
         let mut servers: Vec<(&str, Server)> =
-            vec![("TcpStream::Ring", own), ("TcpStream::Ring, spinning 100 us", own_spinning)];
+            vec![("TcpStream::Ring, napping", napping), ("the same, sleeping only", sleeping)];
+        servers.push(("the same, spinning 100 us", spinning));
         servers.push(("blocking threads", blocking));
         if work != Work::Source {
             servers.push(("bare io_uring", bare));
@@ -296,7 +302,7 @@ fn table() {
 }
 
 fn criterion_view(criterion: &mut Criterion) {
-    let servers: [(&str, Server); 3] = [("ring", own), ("blocking", blocking), ("bare", bare)];
+    let servers: [(&str, Server); 3] = [("ring", napping), ("blocking", blocking), ("bare", bare)];
     for (name, work, bytes) in [("echo", Work::Echo, MESSAGE), ("sink", Work::Sink, CHUNK)] {
         let mut group = criterion.benchmark_group(format!("io_net/{name}"));
         group.sample_size(10).throughput(Throughput::Bytes(bytes as u64));

@@ -212,7 +212,8 @@ fn odd_but_legal_headers_are_answered() {
 fn bodies_that_lie_close_the_connection() {
     let stage = stage(&["--cores", "0"]);
     let produce_head = || Body::new().null_string().i16(1).i32(1000);
-    let cases: &[(u32, &str, i16, i16, bool, Vec<u8>)] = &[
+    type Case = (u32, &'static str, i16, i16, bool, Vec<u8>);
+    let cases: &[Case] = &[
         (31, "array of 2^31-1", METADATA, 1, false, Body::new().i32(i32::MAX).0),
         (31, "the same, produce", PRODUCE, 7, false, produce_head().i32(i32::MAX).0),
         (32, "array of -2", METADATA, 1, false, Body::new().i32(-2).0),
@@ -270,7 +271,8 @@ fn topics_that_cannot_be_are_refused_with_kafkas_codes() {
         let got = create_bytes(&mut stage.wire(), name, 1, 1, &[]);
         assert_eq!(got, *code, "case {number}: {:?}", String::from_utf8_lossy(name));
     }
-    let shapes: &[(u32, i32, i16, &[(&str, &str)], i16)] = &[
+    type Shape = (u32, i32, i16, &'static [(&'static str, &'static str)], i16);
+    let shapes: &[Shape] = &[
         (51, 0, 1, &[], 37),
         (51, -5, 1, &[], 37),
         (52, 1, 0, &[], 38),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
-use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
+use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig, interrupt_long_sleeps};
 
 /// What a run of some operations cost.
 #[derive(Clone, Copy, Default)]
@@ -49,26 +49,20 @@ where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
 {
-    LocalExecutorBuilder::new(Placement::Fixed(core))
-        .preempt_timer(Duration::from_micros(500))
-        .io_memory(32 << 20)
-        .spawn(move || async move {
-            let heartbeat = glommio::spawn_local(async {
-                loop {
-                    glommio::timer::sleep(Duration::from_millis(10)).await;
-                }
-            });
-            let result = body().await;
-            heartbeat.cancel().await;
-            result
-        })
-        .expect("an executor")
-        .join()
-        .expect("the body ends")
+    let run = move || {
+        interrupt_long_sleeps().expect("a timer");
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
+            .preempt_timer(Duration::from_micros(500))
+            .io_memory(32 << 20)
+            .make()
+            .expect("an executor");
+        executor.run(async move { body().await })
+    };
+    std::thread::spawn(run).join().expect("the body ends")
 }
 
 /// The same with a driven reactor.
-pub fn on_ring<F, T>(core: usize, spin: Duration, body: impl FnOnce() -> F + Send + 'static) -> T
+pub fn on_ring<F, T>(core: usize, idle: IdlePolicy, body: impl FnOnce() -> F + Send + 'static) -> T
 where
     F: Future<Output = T> + 'static,
     T: Send + 'static,
@@ -76,7 +70,7 @@ where
     on_executor(core, move || async move {
         let reactor: Rc<Reactor> =
             Reactor::install(ReactorConfig { ring_entries: 256 }).expect("a ring");
-        let driver = glommio::spawn_local(reactor.clone().drive(IdlePolicy { spin }, || false));
+        let driver = glommio::spawn_local(reactor.clone().drive(idle, || false));
         let result = body().await;
         reactor.stop();
         driver.await;
@@ -88,6 +82,12 @@ pub fn pin(core: usize) {
     let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
     assert!(pinned, "core {core} is there");
 }
+
+pub const SLEEPING: IdlePolicy = IdlePolicy { spin: Duration::ZERO, nap: Duration::ZERO };
+pub const NAPPING: IdlePolicy =
+    IdlePolicy { spin: Duration::ZERO, nap: Duration::from_micros(200) };
+pub const SPINNING: IdlePolicy =
+    IdlePolicy { spin: Duration::from_micros(100), nap: Duration::from_micros(200) };
 
 /// A raw ring with the flags of the broker's.
 pub fn raw_ring() -> io_uring::IoUring {

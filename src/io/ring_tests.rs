@@ -17,10 +17,10 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::buf::IoBuf;
 use super::disk::{Disk, OpenOptions};
 use super::file::File;
-use super::reactor::{IdlePolicy, Reactor, ReactorConfig};
+use super::reactor::{IdlePolicy, Reactor, ReactorConfig, interrupt_long_sleeps};
 use super::tcp::{TcpListener, TcpStream};
 
-const NO_SPIN: IdlePolicy = IdlePolicy { spin: Duration::ZERO };
+const NO_SPIN: IdlePolicy = IdlePolicy { spin: Duration::ZERO, nap: Duration::ZERO };
 
 /// Runs `body` on an executor of its own with a driven reactor.
 fn on_ring<F: Future<Output = ()> + 'static>(body: impl FnOnce() -> F + Send + 'static) {
@@ -33,30 +33,31 @@ fn on_ring_with<F: Future<Output = ()> + 'static>(
     poll_inbox: impl FnMut() -> bool + Send + 'static,
     body: impl FnOnce() -> F + Send + 'static,
 ) {
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .preempt_timer(Duration::from_micros(500))
-        .spawn(move || async move {
-            let reactor = Reactor::install(ReactorConfig { ring_entries }).expect("a ring");
-            let driver = glommio::spawn_local(reactor.clone().drive(idle, poll_inbox));
-            let heartbeat = glommio::spawn_local(async {
-                loop {
-                    glommio::timer::sleep(Duration::from_millis(10)).await;
-                }
-            });
-            let body = body();
-            let late = async {
-                glommio::timer::sleep(Duration::from_secs(30)).await;
-                panic!("the test hangs: {} operations in flight", Reactor::current().in_flight());
-            };
-            or(body, late).await;
-            reactor.stop();
-            driver.await;
-            heartbeat.cancel().await;
-            assert_eq!(reactor.in_flight(), 0);
-        })
-        .expect("an executor")
-        .join()
-        .expect("the test passes");
+    on_executor(move || async move {
+        let reactor = Reactor::install(ReactorConfig { ring_entries }).expect("a ring");
+        let driver = glommio::spawn_local(reactor.clone().drive(idle, poll_inbox));
+        let late = async {
+            glommio::timer::sleep(Duration::from_secs(60)).await;
+            panic!("the test hangs: {} operations in flight", Reactor::current().in_flight());
+        };
+        or(body(), late).await;
+        reactor.stop();
+        driver.await;
+        assert_eq!(reactor.in_flight(), 0);
+    });
+}
+
+/// Runs `body` on an executor as the broker makes them.
+fn on_executor<F: Future<Output = ()> + 'static>(body: impl FnOnce() -> F + Send + 'static) {
+    let run = move || {
+        interrupt_long_sleeps().expect("a timer");
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .preempt_timer(Duration::from_micros(500))
+            .make()
+            .expect("an executor");
+        executor.run(async move { body().await });
+    };
+    std::thread::spawn(run).join().expect("the test passes");
 }
 
 fn loopback() -> SocketAddr {
@@ -398,6 +399,15 @@ fn accepted_sockets_do_not_delay_and_close_on_exec() {
 
 #[test]
 fn a_doorbell_wakes_a_sleeping_driver_and_loses_nothing() {
+    ring_doorbell_often(NO_SPIN);
+}
+
+#[test]
+fn a_doorbell_wakes_a_napping_driver_and_loses_nothing() {
+    ring_doorbell_often(IdlePolicy { nap: Duration::from_secs(1), ..NO_SPIN });
+}
+
+fn ring_doorbell_often(idle: IdlePolicy) {
     const RINGS: u32 = 2000;
     let sent = Arc::new(AtomicU32::new(0));
     let seen = Arc::new(AtomicU32::new(0));
@@ -406,7 +416,7 @@ fn a_doorbell_wakes_a_sleeping_driver_and_loses_nothing() {
         let new = inbox_sent.load(Ordering::Acquire);
         inbox_seen.swap(new, Ordering::AcqRel) != new
     };
-    on_ring_with(16, NO_SPIN, poll_inbox, move || async move {
+    on_ring_with(16, idle, poll_inbox, move || async move {
         let doorbell = Reactor::current().doorbell();
         let ringer = std::thread::spawn(move || {
             let mut slowest = Duration::ZERO;
@@ -450,7 +460,7 @@ fn an_idle_reactor_costs_next_to_nothing() {
 
 #[test]
 fn a_spinning_reactor_lets_other_tasks_run() {
-    let idle = IdlePolicy { spin: Duration::from_millis(5) };
+    let idle = IdlePolicy { spin: Duration::from_millis(5), ..IdlePolicy::default() };
     on_ring_with(
         16,
         idle,
@@ -485,22 +495,101 @@ fn a_thread_has_one_reactor_and_may_have_another_later() {
 fn a_reactor_that_was_never_stopped_waits_for_the_kernel_when_dropped() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("late");
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .spawn(move || async move {
-            let reactor = Reactor::install(ReactorConfig { ring_entries: 16 }).expect("a ring");
-            let driver = glommio::spawn_local(reactor.clone().drive(NO_SPIN, || false));
-            let options = OpenOptions { write: true, create: true, direct: true };
-            let file = Disk::Ring.open(&path, options).await.expect("opened");
-            assert!(matches!(file, File::Ring(_)));
-            let content = aligned(&pattern(1 << 20, 1));
-            for block in 0..8 {
-                let mut write = Box::pin(file.write_at(content.clone(), block << 20, true));
-                assert!(poll_once(&mut write).await.is_none());
+    on_executor(move || async move {
+        let reactor = Reactor::install(ReactorConfig { ring_entries: 16 }).expect("a ring");
+        let driver = glommio::spawn_local(reactor.clone().drive(NO_SPIN, || false));
+        let options = OpenOptions { write: true, create: true, direct: true };
+        let file = Disk::Ring.open(&path, options).await.expect("opened");
+        assert!(matches!(file, File::Ring(_)));
+        let content = aligned(&pattern(1 << 20, 1));
+        for block in 0..8 {
+            let mut write = Box::pin(file.write_at(content.clone(), block << 20, true));
+            assert!(poll_once(&mut write).await.is_none());
+        }
+        yield_now().await;
+        driver.cancel().await;
+    });
+}
+
+#[test]
+fn many_connections_are_served_by_sleeps_alone() {
+    serve_many(NO_SPIN, 100);
+}
+
+#[test]
+fn many_connections_are_served_with_naps() {
+    serve_many(IdlePolicy::default(), 300);
+}
+
+/// Asks over many connections at once, from a thread that waits for all answers: a wake-up that is
+/// lost ends it.
+fn serve_many(idle: IdlePolicy, rounds: usize) {
+    const CONNECTIONS: usize = 64;
+    on_ring_with(
+        16,
+        idle,
+        || false,
+        move || async move {
+            let listener = TcpListener::bind(loopback()).expect("a free port");
+            let addr = listener.local_addr().expect("an address");
+            let client = std::thread::spawn(move || ask_many(addr, CONNECTIONS, rounds));
+            let mut tasks = Vec::new();
+            for _ in 0..CONNECTIONS {
+                let (stream, _) = listener.accept().await.expect("accepted");
+                tasks.push(glommio::spawn_local(async move {
+                    loop {
+                        let (count, buf) = stream.recv(BytesMut::with_capacity(128), 128).await;
+                        if count.expect("received") == 0 {
+                            return;
+                        }
+                        stream.send_slices(vec![buf.freeze()]).await.expect("sent");
+                    }
+                }));
             }
-            yield_now().await;
-            driver.cancel().await;
-        })
-        .expect("an executor")
-        .join()
-        .expect("the executor ends in order");
+            for task in tasks {
+                task.await;
+            }
+            client.join().expect("the client ends");
+        },
+    );
+}
+
+fn ask_many(addr: SocketAddr, connections: usize, rounds: usize) {
+    use std::io::{Read, Write};
+    let connect = |_| std::net::TcpStream::connect(addr).expect("connected");
+    let mut streams: Vec<_> = (0..connections).map(connect).collect();
+    let mut buf = [1u8; 128];
+    for _ in 0..rounds {
+        for stream in &mut streams {
+            stream.write_all(&buf).expect("sent");
+        }
+        for stream in &mut streams {
+            stream.read_exact(&mut buf).expect("received");
+        }
+    }
+}
+
+#[test]
+fn a_nap_leaves_ready_tasks_their_turn() {
+    let idle = IdlePolicy { nap: Duration::from_secs(5), ..NO_SPIN };
+    on_ring_with(
+        16,
+        idle,
+        || false,
+        || async {
+            let start = Instant::now();
+            for _ in 0..1000 {
+                yield_now().await;
+            }
+            // Work that asks for nothing of the ring, in slices.
+            let other = glommio::spawn_local(async {
+                for _ in 0..1000 {
+                    glommio::yield_if_needed().await;
+                    yield_now().await;
+                }
+            });
+            other.await;
+            assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        },
+    );
 }

@@ -261,7 +261,9 @@ async fn control(
             tokio::task::spawn_local(async move {
                 let publish = |image| publish(publish_to.clone(), image);
                 if let Err(problem) = controller.serve(inbox, publish).await {
-                    error!("metadata can be changed no more: {problem}");
+                    // Acknowledged records are safe, but nothing can be created or placed any more.
+                    error!("metadata can be changed no more, the broker ends: {problem}");
+                    std::process::exit(i32::from(Exit::Storage.code()));
                 }
             });
             on_ready(plan.listen);

@@ -1,6 +1,5 @@
 //! The runtime of one core: a pinned glommio executor, its ring, its mesh end, its main task.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -18,18 +17,11 @@ use super::table::PartitionTable;
 use super::task;
 use crate::base::clock::Clock;
 use crate::base::ids::ShardId;
-use crate::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
+use crate::io::reactor::{IdlePolicy, Reactor, ReactorConfig, interrupt_long_sleeps};
 
 /// glommio looks at I/O and foreign wake-ups at least this often while tasks are runnable. Its
 /// default of 100 ms is a tail of 200 ms; below 250 us it was seen to park with work to do.
 const PREEMPT_TIMER: Duration = Duration::from_micros(500);
-
-/// Bounds the time an executor can sleep with runnable tasks (a glommio defect that a timer heals).
-const HEARTBEAT: Duration = Duration::from_millis(10);
-/// The same once nothing has happened for [`QUIET_BEATS`]: an idle core should cost nothing.
-const HEARTBEAT_QUIET: Duration = Duration::from_millis(250);
-/// Heartbeats without work after which a core counts as quiet.
-const QUIET_BEATS: u32 = 20;
 
 /// Locked memory that glommio registers for each executor. Files and sockets go through our own
 /// ring, so the smallest that it accepts is enough.
@@ -126,6 +118,7 @@ where
 {
     let name = format!("shard-{}", config.shard);
     thread::Builder::new().name(name.clone()).spawn(move || {
+        interrupt_long_sleeps()?;
         let executor = LocalExecutorBuilder::new(Placement::Fixed(config.cpu))
             .name(&name)
             .io_memory(GLOMMIO_IO_MEMORY_BYTES)
@@ -153,37 +146,19 @@ where
         stores: Stores::default(),
         draining: Cell::new(false),
     });
-    let turns = Rc::new(Cell::new(0));
-    let heartbeat = glommio::spawn_local(beat(turns.clone())).detach();
-    let idle = IdlePolicy { spin: config.idle_spin };
+    let idle = IdlePolicy { spin: config.idle_spin, ..IdlePolicy::default() };
     let driver = {
         let (reactor, shard) = (reactor.clone(), shard.clone());
         task::spawn_joinable(async move {
             let inbox = shard.clone();
-            let take_turn = move || {
-                turns.set(turns.get() + 1);
-                inbox.mesh().turn(&inbox)
-            };
-            reactor.drive(idle, take_turn).await;
+            reactor.drive(idle, move || inbox.mesh().turn(&inbox)).await;
         })
     };
     let result = main(shard).await;
     if let Err(problem) = &result {
         error!(shard = %config.shard, "the shard ends: {problem}");
     }
-    heartbeat.cancel();
     reactor.stop();
     driver.join().await;
     result
-}
-
-/// Wakes the executor now and then, often while `turns` go up.
-async fn beat(turns: Rc<Cell<u64>>) {
-    let (mut seen, mut quiet_beats) = (0, 0);
-    loop {
-        let quiet = quiet_beats >= QUIET_BEATS;
-        task::sleep(if quiet { HEARTBEAT_QUIET } else { HEARTBEAT }).await;
-        quiet_beats = if turns.get() == seen { quiet_beats + 1 } else { 0 };
-        seen = turns.get();
-    }
 }

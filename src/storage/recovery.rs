@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -424,7 +424,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    async fn clean_up_log(&self, dir: &PathBuf, log: &Rc<RefCell<Log>>) -> std::io::Result<()> {
+    async fn clean_up_log(&self, dir: &Path, log: &Rc<RefCell<Log>>) -> std::io::Result<()> {
         let Some(names) = missing_is_none(self.files.disk().list(dir).await)? else {
             return Ok(());
         };

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 /// Wakes one reactor's driver. Cheap to clone, may be sent to any thread.
 ///
@@ -14,55 +14,97 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 pub struct Doorbell(Arc<Inner>);
 
 struct Inner {
-    sleeping: AtomicBool,
-    eventfd: OwnedFd,
+    state: AtomicU8,
+    /// Read through glommio, also signalled by the ring.
+    sleep: OwnedFd,
+    /// Polled by the ring.
+    nap: OwnedFd,
 }
+
+const AWAKE: u8 = 0;
+const NAPPING: u8 = 1;
+const SLEEPING: u8 = 2;
 
 impl Doorbell {
     pub(super) fn new() -> io::Result<Doorbell> {
         // Blocking on purpose: a read through io_uring of a non-blocking eventfd fails with EAGAIN
         // instead of waiting.
-        // SAFETY: plain system call.
-        let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if raw < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(Doorbell(Arc::new(Inner { sleeping: AtomicBool::new(false), eventfd })))
+        let sleep = eventfd(0)?;
+        let nap = eventfd(libc::EFD_NONBLOCK)?;
+        Ok(Doorbell(Arc::new(Inner { state: AtomicU8::new(AWAKE), sleep, nap })))
     }
 
     /// Wakes the driver if it sleeps. Call it after the message can be seen by the driver's
     /// `poll_inbox`. Costs one fence and one load while the driver runs.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
-        if self.0.sleeping.load(Ordering::Relaxed) && self.0.sleeping.swap(false, Ordering::AcqRel)
-        {
-            self.signal();
+        if self.0.state.load(Ordering::Relaxed) == AWAKE {
+            return;
+        }
+        match self.0.state.swap(AWAKE, Ordering::AcqRel) {
+            NAPPING => signal(&self.0.nap),
+            SLEEPING => signal(&self.0.sleep),
+            _ => {}
         }
     }
 
-    /// Makes the eventfd readable.
-    pub(super) fn signal(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: writes 8 bytes from a live array. It cannot block: the counter is at most the
-        // number of sleeps. A failure could only be EINTR, which this size does not see.
-        unsafe { libc::write(self.0.eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    /// Ends a sleep, whether it was announced or not.
+    pub(super) fn end_sleep(&self) {
+        signal(&self.0.sleep);
     }
 
-    /// From here on ringers make the eventfd readable; the caller looks at its inbox once more
-    /// before it sleeps.
+    /// From here on ringers make the eventfd for sleeps readable; the caller looks at its inbox
+    /// once more before it sleeps.
     pub(super) fn announce_sleep(&self) {
-        self.0.sleeping.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.announce(SLEEPING);
+    }
+
+    /// The same for naps.
+    pub(super) fn announce_nap(&self) {
+        self.announce(NAPPING);
     }
 
     /// The driver runs again.
     pub(super) fn announce_awake(&self) {
-        self.0.sleeping.store(false, Ordering::Relaxed);
+        self.0.state.store(AWAKE, Ordering::Relaxed);
     }
 
-    pub(super) fn eventfd(&self) -> &OwnedFd {
-        &self.0.eventfd
+    /// Makes the eventfd for naps unreadable.
+    pub(super) fn quieten(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: reads at most 8 bytes into a live array. If the count is zero already it fails
+        // with EAGAIN, which is as good.
+        unsafe { libc::read(self.0.nap.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
+
+    pub(super) fn sleep_eventfd(&self) -> &OwnedFd {
+        &self.0.sleep
+    }
+
+    pub(super) fn nap_eventfd(&self) -> &OwnedFd {
+        &self.0.nap
+    }
+
+    fn announce(&self, state: u8) {
+        self.0.state.store(state, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}
+
+fn eventfd(flags: i32) -> io::Result<OwnedFd> {
+    // SAFETY: plain system call.
+    let raw = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | flags) };
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Makes an eventfd readable.
+fn signal(eventfd: &OwnedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: writes 8 bytes from a live array. It cannot block: the count is at most the number
+    // of sleeps. It cannot fail otherwise.
+    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }

@@ -3,9 +3,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use super::op::Outcome;
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 
 /// `IORING_ENTER_GETEVENTS`: run deferred work and post its completions.
 const ENTER_GETEVENTS: u32 = 1;
@@ -42,30 +43,36 @@ impl Ring {
         unsafe { self.uring.submission().push(request).is_ok() }
     }
 
-    /// Passes queued requests to the kernel and lets it post completions, waiting for `wait` of
-    /// them. Without `always`, makes the system call only if the ring shows a reason. Returns how
-    /// many requests the kernel took.
-    pub(super) fn enter(&mut self, always: bool, wait: u32) -> usize {
+    /// Whether requests wait for the next [`Ring::enter`].
+    pub(super) fn has_requests(&mut self) -> bool {
+        !self.uring.submission().is_empty()
+    }
+
+    /// [`Ring::enter`], if the ring shows a reason for it.
+    pub(super) fn enter_if_needed(&mut self) -> usize {
         let submission = self.uring.submission();
-        let queued = submission.len();
-        let pending = submission.taskrun() || submission.cq_overflow();
+        let needed = !submission.is_empty() || submission.taskrun() || submission.cq_overflow();
         drop(submission);
-        if queued == 0 && !pending && !always {
-            return 0;
-        }
+        if needed { self.enter(0) } else { 0 }
+    }
+
+    /// Passes queued requests to the kernel and lets it post completions, waiting for `wait` of
+    /// them. Returns how many requests the kernel took.
+    pub(super) fn enter(&mut self, wait: u32) -> usize {
+        let queued = self.uring.submission().len();
         let to_submit = u32::try_from(queued).expect("the ring has 2^15 entries at most");
         // SAFETY: no argument is passed; the requests are covered by `push`.
         let entered = unsafe {
             self.uring.submitter().enter::<libc::sigset_t>(to_submit, wait, ENTER_GETEVENTS, None)
         };
-        match entered {
-            Ok(taken) => taken,
-            Err(error) => match error.raw_os_error() {
-                // The kernel is out of memory for now, or wants completions reaped first.
-                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => 0,
-                _ => panic!("io_uring_enter failed: {error}"),
-            },
-        }
+        taken(entered)
+    }
+
+    /// Like [`Ring::enter`], waiting for one completion but no longer than `limit`.
+    pub(super) fn wait(&mut self, limit: Duration) -> usize {
+        let limit = types::Timespec::from(limit);
+        let args = types::SubmitArgs::new().timespec(&limit);
+        taken(self.uring.submitter().submit_with_args(1, &args))
     }
 
     /// Takes all completions that are there, with their `user_data`.
@@ -82,6 +89,18 @@ impl Ring {
 
     pub(super) fn disable_eventfd(&mut self) {
         self.uring.completion().disable_eventfd();
+    }
+}
+
+fn taken(entered: io::Result<usize>) -> usize {
+    match entered {
+        Ok(taken) => taken,
+        Err(error) => match error.raw_os_error() {
+            // The time is over, or a signal came; or the kernel is out of memory for now, or wants
+            // completions reaped first.
+            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => 0,
+            _ => panic!("io_uring_enter failed: {error}"),
+        },
     }
 }
 

@@ -30,6 +30,9 @@ impl Key {
 /// slab never grows to 2^32 slots.
 pub(super) const NOBODY: u64 = u64::MAX;
 
+/// `user_data` of the poll that sees the doorbell during naps.
+pub(super) const BELL: u64 = u64::MAX - 1;
+
 enum State {
     /// The kernel may still touch the memory; somebody waits.
     Waiting(Option<Waker>),

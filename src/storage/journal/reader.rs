@@ -188,10 +188,12 @@ impl JournalReader {
     ) -> Result<Bytes, RecoveryError> {
         let file = &self.files[index];
         let end = (pos + len as u64).min(file.len);
-        if let Some((held, start, bytes)) = &self.window {
-            if *held == index && *start <= pos && end <= *start + bytes.len() as u64 {
-                return Ok(bytes.slice(usize::try_from(pos - start).expect("inside the window")..));
-            }
+        if let Some((held, start, bytes)) = &self.window
+            && *held == index
+            && *start <= pos
+            && end <= *start + bytes.len() as u64
+        {
+            return Ok(bytes.slice(usize::try_from(pos - start).expect("inside the window")..));
         }
         if pos >= file.len {
             return Ok(Bytes::new());

@@ -53,8 +53,8 @@ pub struct Log {
     last_is_sealed: bool,
     membership: Option<Membership>,
     truncations: u64,
-    /// Lowest truncation since the oldest group that is not written yet.
-    cut_since_staged: Offset,
+    /// Number and end of each truncation that a group may still be on its way from before.
+    cuts: Vec<(u64, Offset)>,
     deleted: bool,
     /// Segments that are no part of the log any more; removed after the next checkpoint.
     garbage: Vec<Offset>,
@@ -107,7 +107,7 @@ impl Log {
             last_is_sealed: state.last_is_sealed,
             membership: None,
             truncations: 0,
-            cut_since_staged: Offset(i64::MAX),
+            cuts: Vec::new(),
             deleted: false,
             garbage: Vec::new(),
             released: Vec::new(),
@@ -213,10 +213,9 @@ impl Log {
     /// `truncations` times. What was truncated since does not count: the offsets behind the cut
     /// are others now.
     pub(super) fn on_written(&mut self, end: Offset, truncations: u64) {
-        if truncations == self.truncations {
-            self.cut_since_staged = Offset(i64::MAX);
-        }
-        self.written_end = self.written_end.max(end.min(self.cut_since_staged));
+        self.cuts.retain(|(number, _)| *number > truncations);
+        let end = self.cuts.iter().fold(end, |end, (_, cut)| end.min(*cut));
+        self.written_end = self.written_end.max(end);
     }
 
     /// Everything written is durable. Says whether that moved anything.

@@ -78,7 +78,7 @@ impl Log {
             return slices;
         }
         let (mut taken, mut next) = (0, from);
-        for run in self.tail.from_offset(from) {
+        for run in self.tail.runs_from(from) {
             // What lies between may be in a segment only.
             if run.base_offset > next && next < self.segment_end {
                 break;

@@ -77,14 +77,14 @@ pub(in crate::storage) struct Tail {
 impl Tail {
     pub(in crate::storage) fn push(&mut self, batch: TailBatch) {
         self.unsettled_bytes += batch.len as usize;
-        if self.runs.len() > self.settled {
-            if let Some(last) = self.runs.back_mut().filter(|last| last.takes(&batch)) {
-                last.end += batch.len;
-                last.last_entry = batch.entry;
-                last.last_offset = batch.last_offset;
-                last.max_timestamp = last.max_timestamp.max(batch.max_timestamp);
-                return;
-            }
+        if self.runs.len() > self.settled
+            && let Some(last) = self.runs.back_mut().filter(|last| last.takes(&batch))
+        {
+            last.end += batch.len;
+            last.last_entry = batch.entry;
+            last.last_offset = batch.last_offset;
+            last.max_timestamp = last.max_timestamp.max(batch.max_timestamp);
+            return;
         }
         batch.group.run_added();
         self.runs.push_back(Run {
@@ -110,7 +110,7 @@ impl Tail {
     }
 
     /// The runs from the one that may hold `from`, if they are in memory.
-    pub(in crate::storage) fn from_offset(&self, from: Offset) -> impl Iterator<Item = &Run> {
+    pub(in crate::storage) fn runs_from(&self, from: Offset) -> impl Iterator<Item = &Run> {
         let first = self.runs.partition_point(|run| run.last_offset < from);
         self.runs.range(first..)
     }

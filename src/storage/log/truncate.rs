@@ -51,7 +51,7 @@ impl Log {
             self.cut_segments(end);
         }
         self.log_end = end;
-        self.cut_since_staged = self.cut_since_staged.min(end);
+        self.cuts.push((self.truncations, end));
         self.written_end = self.written_end.min(end);
         self.durable_end = self.durable_end.min(end);
         self.flush_point = self.flush_point.min(end);

@@ -54,8 +54,9 @@ pub(in crate::storage) struct IndexFlush {
 }
 
 impl Log {
-    /// Bytes that were written to the journal or wait for it, and are in no segment.
-    pub(in crate::storage) fn unsettled_bytes(&self) -> usize {
+    /// Bytes of batches that are in no segment yet.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> usize {
         self.tail.unsettled_bytes()
     }
 

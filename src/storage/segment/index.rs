@@ -89,8 +89,16 @@ impl IndexMark {
     pub(in crate::storage) fn and(self, segment: Offset, entries: &[IndexEntry]) -> IndexMark {
         let added = u32::try_from(entries.len()).expect("fewer blocks than 2^32");
         let bytes = encode(segment, self.count, entries);
-        IndexMark { count: self.count + added, crc: crc32c_append(self.crc, &bytes) }
+        IndexMark { count: self.count + added, crc: bodies_crc(self.crc, &bytes) }
     }
+}
+
+/// Continues `crc` over the entries without their own CRCs: over both it would be the same for any
+/// entries that check, since a CRC over a message and its CRC is a constant.
+fn bodies_crc(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.chunks(INDEX_ENTRY_BYTES).fold(crc, |crc, entry| {
+        crc32c_append(crc, &entry[..entry.len().min(INDEX_ENTRY_BYTES - 4)])
+    })
 }
 
 /// The entries in `bytes`, or `None` unless they are exactly those of the mark, follow each other
@@ -102,7 +110,7 @@ pub(in crate::storage) fn decode(
     file_bytes: u64,
 ) -> Option<Vec<IndexEntry>> {
     let len = (mark.count as usize).checked_mul(INDEX_ENTRY_BYTES)?;
-    if crc32c(bytes.get(..len)?) != mark.crc {
+    if bodies_crc(0, bytes.get(..len)?) != mark.crc {
         return None;
     }
     let stored = <[StoredEntry]>::ref_from_bytes(bytes.get(..len)?).ok()?;
@@ -236,8 +244,18 @@ mod tests {
         // An entry in another place is not that place's.
         let mut swapped = bytes.clone();
         swapped.copy_within(INDEX_ENTRY_BYTES..2 * INDEX_ENTRY_BYTES, 0);
-        let mark = IndexMark { crc: crc32c(&swapped), ..mark };
+        let mark = IndexMark { crc: bodies_crc(0, &swapped), ..mark };
         assert_eq!(decode(Offset(0), &swapped, mark, file_bytes), None);
+    }
+
+    #[test]
+    fn entries_that_check_one_by_one_but_are_of_an_earlier_life_are_not_believed() {
+        let now: Vec<IndexEntry> = (0..5).map(entry).collect();
+        let mut earlier = now.clone();
+        earlier[2].last_offset = Offset(27);
+        let mark = IndexMark::default().and(Offset(0), &now);
+        let bytes = encode(Offset(0), 0, &earlier);
+        assert_eq!(decode(Offset(0), &bytes, mark, 5 * 8192), None);
     }
 
     #[test]

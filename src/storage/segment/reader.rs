@@ -161,36 +161,45 @@ impl SegmentReader {
         let index = self.view(&segment).await?;
         let limit = self.files.limits().decompressed_bytes_max;
         // Blocks that lie wholly before `upto`, then the one that it cuts.
-        let whole = (0..index.len())
-            .take_while(|&number| {
-                index.get(number).is_some_and(|entry| {
-                    entry.last_offset < upto && index.end_of(number) <= upto
-                        || entry.last_offset < upto && number + 1 == index.len()
-                })
-            })
-            .count();
-        let mut candidates = Vec::new();
-        if let Some(last) = whole.checked_sub(1).and_then(|last| index.get(last)) {
-            candidates.push(index.find_timestamp(last.max_timestamp_so_far));
+        let ends_before = |number: usize| {
+            let last = index.get(number).map(|entry| entry.last_offset.plus(1));
+            last.is_some_and(|end| end.min(index.end_of(number)) <= upto)
+        };
+        let whole = (0..index.len()).take_while(|number| ends_before(*number)).count();
+        let claimed = whole.checked_sub(1).and_then(|last| index.get(last));
+        let claimed = claimed.map_or(i64::MIN, |last| last.max_timestamp_so_far);
+        let mut best = Latest { batch_timestamp: i64::MIN, found: None };
+        for number in [index.find_timestamp(claimed).min(whole), whole] {
+            self.look_for_latest(&segment, &index, (number, upto), limit, &mut best).await?;
         }
-        if index.get(whole).is_some_and(|entry| entry.base_offset < upto) {
-            candidates.push(whole);
-        }
-        let mut best: Option<(Offset, i64)> = None;
-        for number in candidates {
-            let Some(entry) = index.get(number) else { continue };
-            let block = self.read_block(&segment, entry).await?;
-            let bound = upto.min(index.end_of(number));
-            let batch = latest_batch(&block, bound);
-            let batch = batch.map_err(|reason| self.corrupt(entry.base_offset, reason))?;
-            let Some(batch) = batch else { continue };
-            if best.is_some_and(|(_, found)| found >= batch.max_timestamp()) {
-                continue;
+        if best.batch_timestamp < claimed {
+            // The batch with that timestamp was truncated: rare enough to look at all others.
+            for number in 0..whole {
+                self.look_for_latest(&segment, &index, (number, upto), limit, &mut best).await?;
             }
-            let found = find_max_timestamp(batch, limit);
-            best = found.map_err(|_| unreadable(batch))?.or(best);
         }
-        Ok(best)
+        Ok(best.found)
+    }
+
+    async fn look_for_latest(
+        &self,
+        segment: &OpenSegment,
+        index: &IndexView,
+        (number, upto): (usize, Offset),
+        limit: usize,
+        best: &mut Latest,
+    ) -> Result<(), StorageError> {
+        let entry = index.get(number).filter(|entry| entry.base_offset < upto);
+        let Some(entry) = entry else { return Ok(()) };
+        let block = self.read_block(segment, entry).await?;
+        let batch = latest_batch(&block, upto.min(index.end_of(number)));
+        let batch = batch.map_err(|reason| self.corrupt(entry.base_offset, reason))?;
+        let Some(batch) = batch.filter(|it| it.max_timestamp() > best.batch_timestamp) else {
+            return Ok(());
+        };
+        let found = find_max_timestamp(batch, limit).map_err(|_| unreadable(batch))?;
+        *best = Latest { batch_timestamp: batch.max_timestamp(), found: found.or(best.found) };
+        Ok(())
     }
 
     async fn open(&self) -> Result<Rc<OpenSegment>, StorageError> {
@@ -308,6 +317,12 @@ impl Picked {
         }
         failure.map_or(Ok(goes_on), Err)
     }
+}
+
+/// The latest record so far, and what its batch claims.
+struct Latest {
+    batch_timestamp: i64,
+    found: Option<(Offset, i64)>,
 }
 
 /// The batch with the largest timestamp among those that end before `bound`.

@@ -208,8 +208,11 @@ impl Store {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.next();
         let ids_max = self.config.producer_ids_max;
-        let log = Log::from_state(&state, slot, config, self.files.clone(), ids_max)
-            .ok_or(StorageError::NoSuchLog(tp))?;
+        let log = Log::from_state(&state, slot, config, self.files.clone(), ids_max);
+        let Some(log) = log else {
+            slots.free.push(slot);
+            return Err(StorageError::NoSuchLog(tp));
+        };
         let log = Rc::new(RefCell::new(log));
         slots.put(slot, tp, log.clone());
         Ok(log)

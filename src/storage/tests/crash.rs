@@ -43,28 +43,28 @@ impl Drop for Shown {
 
 #[test]
 fn a_kill_at_any_moment_loses_no_acknowledged_record_and_reuses_no_offset() {
-    for seed in seeds(40) {
+    for seed in seeds(25) {
         run(seed, &[End::Kill], false);
     }
 }
 
 #[test]
 fn a_power_cut_at_any_moment_loses_no_durable_record_and_leaves_no_half_one() {
-    for seed in seeds(60) {
+    for seed in seeds(30) {
         run(seed, &[End::PowerCut, End::Kill], false);
     }
 }
 
 #[test]
 fn truncations_and_moves_of_the_start_hold_through_kills_and_power_cuts() {
-    for seed in seeds(40) {
+    for seed in seeds(25) {
         run(seed, &[End::PowerCut, End::Kill, End::Close], true);
     }
 }
 
 #[test]
 fn a_clean_stop_leaves_nothing_to_replay_whatever_came_before() {
-    for seed in seeds(20) {
+    for seed in seeds(12) {
         run(seed, &[End::Close, End::Close, End::PowerCut], false);
     }
 }

@@ -8,7 +8,7 @@ use crate::io::{SimFault, SimOp};
 #[test]
 fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
     let mut failures = 0;
-    for seed in 0..120 {
+    for seed in 0..60 {
         let mut world = World::new(seed);
         world.live_once(200, End::Kill);
         for _ in 0..3 {
@@ -21,7 +21,7 @@ fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_nothing_acknowledged
         }
         world.live_once(300, End::Kill);
     }
-    assert!(failures > 100, "the faults must be met to mean anything: {failures}");
+    assert!(failures > 50, "the faults must be met to mean anything: {failures}");
 }
 
 #[test]

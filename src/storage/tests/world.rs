@@ -252,11 +252,7 @@ impl World {
         match self.random.below(100) {
             0..40 if store.journal().has_room() => self.append(store, tp, &log),
             40..50 => self.read(tp, &log),
-            50..55 => {
-                if store.sync_due(self.home.clock.wall_ms()) {
-                    store.request_sync();
-                }
-            }
+            50..55 if store.sync_due(self.home.clock.wall_ms()) => store.request_sync(),
             55 if self.truncates => self.cut(store, tp, &log),
             _ => {}
         }
@@ -362,6 +358,17 @@ impl World {
             times.filter(|(offset, _)| *offset >= start.0).find(|(_, time)| *time >= target)
         });
         assert_eq!(found.map(|found| found.0), expected.map(|(offset, _)| offset), "{tp} {target}");
+        if start > Offset(0) {
+            return; // the latest of all may lie before the start
+        }
+        let plan = { log.borrow().plan_max_timestamp(upto) };
+        let found = match block_on(plan.find()) {
+            Ok(found) => found.map(|found| found.timestamp_ms),
+            Err(StorageError::Read { .. }) if self.faulty => return,
+            Err(error) => panic!("latest of {tp}: {error}"),
+        };
+        let whole = model.batches.iter().filter(|sent| sent.last < upto);
+        assert_eq!(found, whole.map(|sent| sent.batch.max_timestamp()).max(), "{tp}");
     }
 
     fn note_acks(&mut self, store: &Rc<Store>, acks: &Acks) {

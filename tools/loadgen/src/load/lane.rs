@@ -159,7 +159,7 @@ impl Lane {
         mut idempotence: Option<Idempotence>,
     ) -> Result<(), Broken> {
         let end_ns = self.recorder.window().end_ns;
-        let mut send_done_ns = 0;
+        let mut send_done_ns = self.now(); // before, there was no connection to send on
         loop {
             let free_since_ns = self.slots.free().await;
             let next_ns = self.schedule.borrow().next_ns();

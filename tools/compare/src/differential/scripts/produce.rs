@@ -102,19 +102,20 @@ fn refusals(script: &mut Script) {
     }
 }
 
-/// One batch after the other, each wrong in one field of its header.
-fn headers(script: &mut Script) {
-    let known = script.topic("produce");
-    let with = |change: fn(&mut Batch)| {
-        let mut batch = good();
-        change(&mut batch);
-        Some(batch.encode())
-    };
+/// A good batch with a change, encoded.
+fn with(change: fn(&mut Batch)) -> Option<Bytes> {
+    let mut batch = good();
+    change(&mut batch);
+    Some(batch.encode())
+}
+
+/// Bytes that are not one whole batch.
+fn shapes() -> Vec<(&'static str, Option<Bytes>)> {
     let two = [good().encode(), good().encode()].concat();
     let mut behind = good().encode().to_vec();
     behind.extend([0; 7]);
     let cut = good().encode();
-    let cases: Vec<(&str, Option<Bytes>)> = vec![
+    vec![
         ("null records", None),
         ("empty records", Some(Bytes::new())),
         ("two batches", Some(Bytes::from(two))),
@@ -122,6 +123,14 @@ fn headers(script: &mut Script) {
         ("cut in the header", Some(cut.slice(..40))),
         ("cut in the records", Some(cut.slice(..cut.len() - 3))),
         ("cut before the magic", Some(cut.slice(..12))),
+    ]
+}
+
+/// One batch after the other, each wrong in one field of its header.
+fn headers(script: &mut Script) {
+    let known = script.topic("produce");
+    let mut cases = shapes();
+    cases.extend([
         ("magic 0", with(|batch| batch.magic = 0)),
         ("magic 1", with(|batch| batch.magic = 1)),
         ("magic 3", with(|batch| batch.magic = 3)),
@@ -164,7 +173,7 @@ fn headers(script: &mut Script) {
         ("base offset 77", with(|batch| batch.base_offset = 77)),
         ("base offset -5", with(|batch| batch.base_offset = -5)),
         ("leader epoch 9", with(|batch| batch.leader_epoch = 9)),
-    ];
+    ]);
     for (what, records) in cases {
         // Kafka 4.3 never answers null records: once is enough to wait for that.
         let versions: &[i16] = if records.is_none() { &[9] } else { &[3, 9] };

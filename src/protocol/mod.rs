@@ -14,10 +14,8 @@
 //! arrived; a request that parsed once iterates without failing; what a client must see as an
 //! error of its own (an invalid name, say) is a value, and [`Malformed`] means: close.
 //!
-//! Bytes behind a body are ignored where the codec crate reads it, as Kafka's broker does:
-//! librdkafka 2.12 sends three behind a Metadata request for all topics. Behind the bodies that
-//! are read in place (Produce, Fetch, ApiVersions) they are malformed: no known client sends any
-//! there, and they are how a client that mixes up versions looks.
+//! Bytes behind a request's body are ignored, as Kafka's broker does: librdkafka 2.12 sends three
+//! behind a Metadata request for all topics. Behind an answer they are malformed.
 //!
 //! Callers: `server`, `tools/loadgen`, tests.
 

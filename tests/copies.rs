@@ -60,28 +60,32 @@ fn note(layout: Layout, bytes: usize) {
 
 // SAFETY: everything is passed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
-    // # Safety: as the trait asks of its callers.
+    // # Safety
+    // The trait's own conditions.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout, layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
-    // # Safety: as the trait asks of its callers.
+    // # Safety
+    // The trait's own conditions.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout, layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
     }
 
-    // # Safety: as the trait asks of its callers.
+    // # Safety
+    // The trait's own conditions.
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         note(layout, bytes);
         // SAFETY: the caller's promise.
         unsafe { System.realloc(old, layout, bytes) }
     }
 
-    // # Safety: as the trait asks of its callers.
+    // # Safety
+    // The trait's own conditions.
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(old, layout) }

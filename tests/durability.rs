@@ -291,6 +291,21 @@ impl Campaign {
         });
     }
 
+    /// Ends the broker as an operator does; returns how long that took.
+    fn write_and_stop(&mut self, broker: Broker, after: Duration) -> Duration {
+        let address = broker.address();
+        std::thread::scope(|scope| {
+            for writer in &mut self.writers {
+                scope.spawn(|| writer.write_until_the_end(address));
+            }
+            scope.spawn(|| self.idempotent.write_until_the_end(address));
+            std::thread::sleep(after);
+            let begin = Instant::now();
+            assert_eq!(broker.stop().code(), Some(0), "a stop under load is clean");
+            begin.elapsed()
+        })
+    }
+
     fn acked(&self) -> usize {
         self.writers.iter().map(|writer| writer.acked.len()).sum()
     }
@@ -339,6 +354,26 @@ fn kill_9_under_load_loses_nothing_acknowledged_at_any_level_on_any_cores() {
         began.elapsed()
     );
     assert!(campaign.acked() > cycles * 10, "the writers were at work");
+}
+
+#[test]
+fn a_stop_under_load_loses_nothing_and_leaves_nothing_to_replay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let mut campaign = None;
+    for cycle in 0..6 {
+        let broker = Broker::start(&data, &["--cores", cores_of(cycle + 1)]);
+        let mut client = Client::connect(broker.address());
+        let campaign = campaign.get_or_insert_with(|| Campaign::begin(&mut client));
+        campaign.check(&mut client, i32::try_from(cycle).expect("few"));
+        let took = campaign.write_and_stop(broker, Duration::from_millis(300));
+        println!("--cores {}: a stop under load took {took:?}", cores_of(cycle + 1));
+    }
+    let log = std::fs::read_to_string(support::log_of(&data)).expect("a log");
+    let reports = log.lines().filter(|line| line.contains("recovered"));
+    for report in reports {
+        assert!(report.contains("groups_replayed: 0, batches_replayed: 0"), "{report}");
+    }
 }
 
 #[test]

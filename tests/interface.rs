@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, batch_of};
+use support::wire::Got;
 use support::{Broker, failed_start, log_of};
 
 /// Longest a stop may take that has only waiting clients to end.
@@ -347,6 +348,20 @@ fn the_same_on_two_cores() {
         return;
     }
     stop_with_a_parked_fetch("0,1");
+}
+
+#[test]
+fn a_connection_without_requests_is_closed_after_its_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let flags = ["--cores", "0", "--set", "connections.max.idle.ms=1000"];
+    let broker = Broker::start(&dir.path().join("data"), &flags);
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.create_topic("t", 1, &[]), 0);
+    // A long poll is not idleness.
+    client.send_fetch(("t", 0, 0), 1 << 20, 4_000);
+    let fetched = client.fetched().expect("a parked fetch is answered, not cut");
+    assert_eq!(fetched.error, 0);
+    assert_eq!(client.wire().receive(), Got::Closed, "then nothing more is asked");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The runtime of one core: a pinned glommio executor, its ring, its mesh end, its main task.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;

@@ -158,10 +158,14 @@ fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
     }
     let mut closed = 0;
     for (_, owned) in shard.table().all() {
-        if Rc::ptr_eq(owned.store(), store) {
-            owned.partition().borrow_mut().close(CloseReason::StorageFailed);
+        let mut partition = owned.partition().borrow_mut();
+        if Rc::ptr_eq(owned.store(), store) && partition.closed().is_none() {
+            partition.close(CloseReason::StorageFailed);
             closed += 1;
         }
     }
-    error!(shard = %shard.id(), closed, "a data directory is offline: {problem}");
+    // The other loops of the store end for the same reason and find nothing left to close.
+    if closed > 0 {
+        error!(shard = %shard.id(), closed, "a data directory is offline: {problem}");
+    }
 }

@@ -221,13 +221,16 @@ fn bodies_that_lie_close_the_connection() {
         (34, "more elements than bytes", PRODUCE, 7, false, produce_head().i32(1 << 20).0),
         (35, "string longer than the rest", METADATA, 1, false, Body::new().i32(1).i16(99).0),
         (31, "compact array bomb", METADATA, 12, true, vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]),
-        (23, "bytes after the body", METADATA, 1, false, Body::new().i32(0).raw(b"xyz").0),
     ];
     for (number, what, api, version, flexible, body) in cases {
         let got = stage.wire().try_call(*api, *version, *flexible, body);
         assert_eq!(got, Got::Closed, "case {number}: {what}");
     }
     stage.still_serves("bodies that lie");
+    // 23: bytes behind a body are ignored, as Kafka does; librdkafka sends some.
+    let body = Body::new().i32(0).raw(b"xyz").0;
+    let got = stage.wire().try_call(METADATA, 1, false, &body);
+    assert!(matches!(got, Got::Frame(_)), "case 23: {got:?}");
 }
 
 #[test]

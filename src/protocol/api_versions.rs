@@ -73,7 +73,6 @@ impl ApiVersionsRequest {
             software = Some((body.slice_ref(name), body.slice_ref(release)));
         }
         reader.skip_tagged_fields()?;
-        reader.finish()?;
         let answer = if valid { Answer::Table(version) } else { Answer::InvalidRequest(version) };
         Ok(ApiVersionsRequest { answer, software })
     }
@@ -277,8 +276,12 @@ mod tests {
     fn bodies_that_are_none_are_malformed() {
         assert!(request(3, &[]).is_err());
         assert!(request(3, &[0, 0, 0]).is_err(), "null names");
-        assert!(request(3, &[&software("a", "1")[..], &[9]].concat()).is_err(), "trailing byte");
-        assert!(request(0, &[9]).is_err(), "trailing byte");
+    }
+
+    #[test]
+    fn bytes_behind_a_body_are_ignored() {
+        assert!(request(3, &[&software("a", "1")[..], &[9]].concat()).is_ok());
+        assert!(request(0, &[9]).is_ok());
     }
 
     #[test]

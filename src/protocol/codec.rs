@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 use kafka_wire::{KafkaMessage, KafkaRequest, KafkaResponse, OutboundFrameLimits};
-use kafka_wire_core::{ApiVersion, DecodeError, DecodeLimits};
+use kafka_wire_core::{ApiVersion, DecodeError, DecodeLimits, Decoder};
 
 use super::{ApiKey, ClientHeader, EncodeError, FRAME_PREFIX_BYTES, Malformed};
 use crate::base::ids::TopicId;
@@ -34,14 +34,16 @@ const SUBSTITUTE: u8 = 0x1a;
 ///
 /// Strings that are not UTF-8 do not fail it: their bad bytes become U+001A, so that a bad topic
 /// name is answered as one (17), and not with a closed connection. (Kafka puts U+FFFD there.)
+/// Bytes behind the body are ignored, as Kafka does: librdkafka 2.12 sends three behind a Metadata
+/// request for all topics.
 ///
 /// # Errors
-/// [`Malformed`] if it is none, if it is longer than [`REQUEST_BODY_BYTES_MAX`], holds an array of
-/// over 131,072 elements, or bytes follow it.
+/// [`Malformed`] if it is none, if it is longer than [`REQUEST_BODY_BYTES_MAX`], or holds an array
+/// of over 131,072 elements.
 pub fn decode<M: KafkaRequest>(body: Bytes, version: i16) -> Result<M, Malformed> {
     let mut body = body;
     for _ in 0..=REPAIRS_MAX {
-        match M::decode_from_bytes(body.clone(), ApiVersion::new(version), request_limits()) {
+        match decode_start(body.clone(), version) {
             Ok(message) => return Ok(message),
             Err(DecodeError::InvalidUtf8 { offset, .. }) => {
                 body = replace_invalid_string::<M>(&body, version, offset)?;
@@ -50,6 +52,11 @@ pub fn decode<M: KafkaRequest>(body: Bytes, version: i16) -> Result<M, Malformed
         }
     }
     Err(Malformed::new("number of strings that are not UTF-8", 0))
+}
+
+fn decode_start<M: KafkaRequest>(body: Bytes, version: i16) -> Result<M, DecodeError> {
+    let mut decoder = Decoder::new(body, request_limits())?;
+    M::decode(&mut decoder, ApiVersion::new(version))
 }
 
 /// Reads the body of a response, as a client does.

@@ -14,8 +14,8 @@
 //! arrived; a request that parsed once iterates without failing; what a client must see as an
 //! error of its own (an invalid name, say) is a value, and [`Malformed`] means: close.
 //!
-//! Trailing bytes after a body are malformed. Kafka's broker ignores them, but no known client
-//! sends any, and they are how an attacker, or a client that mixes up versions, looks.
+//! Bytes behind a request's body are ignored, as Kafka's broker does: librdkafka 2.12 sends three
+//! behind a Metadata request for all topics. Behind an answer they are malformed.
 //!
 //! Callers: `server`, `tools/loadgen`, tests.
 

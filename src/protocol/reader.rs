@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Nothing may follow. See `protocol`'s module page for why this is strict.
+    /// Nothing may follow: for answers. See `protocol`'s module page.
     pub(super) fn finish(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { self.malformed("trailing bytes") }
     }

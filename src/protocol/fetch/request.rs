@@ -80,7 +80,6 @@ impl FetchRequest {
             }
             _ => Ok(false),
         })?;
-        reader.finish()?;
         let rack = rack.filter(|rack| !rack.is_empty()).map(|rack| body.slice_ref(rack));
         Ok(FetchRequest { version, terms, topics, forgotten, partition_count, rack, body })
     }

@@ -58,7 +58,6 @@ impl ProduceRequest {
             reader.skip_tagged_fields()?;
         }
         reader.skip_tagged_fields()?;
-        reader.finish()?;
         Ok(ProduceRequest {
             transactional_id: transactional_id.map(|id| body.slice_ref(id)),
             acks: terms.acks.get(),

@@ -157,6 +157,9 @@ async fn read_parts(
     terms: ReadTerms,
     slots: &mut [Slot<'_>],
 ) {
+    if parts.is_empty() {
+        return; // Nothing to wait for: the Java consumer closes with a fetch of no topics.
+    }
     if parts.len() == 1 {
         let Some(part) = parts.pop() else { return };
         let results = shard.read(part.owner, part.asks, terms).await;

@@ -77,7 +77,8 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
 async fn create_missing(core: &Rc<Core>, topics: &[MetadataRequestTopic]) {
     let image = core.image();
     let mut missing: Vec<NewTopic> = Vec::new();
-    for name in topics.iter().filter_map(|topic| topic.name.as_ref()) {
+    let by_name = topics.iter().filter(|topic| TopicId::from(topic.topic_id) == TopicId::ZERO);
+    for name in by_name.filter_map(|topic| topic.name.as_ref()) {
         let name = name.as_str();
         let is_new = image.topic(name).is_none() && check_topic_name(name).is_ok();
         if is_new && !missing.iter().any(|topic| topic.name == name) {
@@ -108,10 +109,11 @@ fn answer(
     operations: i32,
 ) -> MetadataResponseTopic {
     let id = TopicId::from(asked.topic_id);
+    // An id comes before a name: the Java client sends an empty name beside it.
     let (found, error) = match &asked.name {
+        _ if id != TopicId::ZERO => (image.topic_by_id(id), ErrorCode::UnknownTopicId),
         Some(name) => (image.topic(name.as_str()), missing_by_name(name.as_str())),
-        None if id == TopicId::ZERO => (None, ErrorCode::InvalidRequest),
-        None => (image.topic_by_id(id), ErrorCode::UnknownTopicId),
+        None => (None, ErrorCode::InvalidRequest),
     };
     match found {
         Some(topic) => shown(image, topic, node, operations),

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::house::{During, Failure, House, run, step};
 
@@ -74,8 +75,13 @@ impl Drop for Thalweg {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. Not an ephemeral one: a client that looks there for a broker
+/// which is not up yet may get it as its own port, and then talks to itself.
 pub fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0").during("looking for a free port")?;
-    Ok(listener.local_addr().during("looking for a free port")?.port())
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).during("reading the clock")?;
+    let start = now.subsec_nanos() % 20_000;
+    (0..20_000)
+        .map(|step| 10_000 + ((start + step) % 20_000) as u16)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| Failure::new("no free port in 10000-30000"))
 }

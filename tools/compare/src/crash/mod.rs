@@ -34,9 +34,8 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     println!("seed {}", plan.seed);
     std::fs::create_dir_all(&plan.data)
         .map_err(|error| format!("creating {}: {error}", plan.data.display()))?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
-    drop(listener);
+    let mut random = Random::new(plan.seed);
+    let address = free_address(&mut random)?;
     let recipe = Recipe {
         program: plan.broker.clone(),
         data: plan.data.join("data"),
@@ -47,7 +46,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     let mut killer = Killer {
         recipe,
         ledger,
-        random: Random::new(plan.seed),
+        random,
         cores: plan.cores.clone(),
         verified: vec![vec![0; PARTITIONS]; TOPICS.len()],
         slowest_start: Duration::ZERO,
@@ -57,6 +56,18 @@ pub fn run(plan: &Plan) -> Result<(), String> {
         println!("seed {}, data in {}", plan.seed, plan.data.display());
     }
     outcome
+}
+
+/// An address that nobody listens at. Not one of the ephemeral ports: a client that looks for the
+/// dead broker there may get it as its own port, and then talks to itself.
+fn free_address(random: &mut Random) -> Result<String, String> {
+    for _ in 0..100 {
+        let address = format!("127.0.0.1:{}", 10_000 + random.below(20_000));
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err("no free port in 10000-30000".to_owned())
 }
 
 struct Killer {

@@ -122,7 +122,9 @@ pub async fn driven<T>(
     poll: impl FnMut() -> bool + 'static,
     work: impl Future<Output = T>,
 ) -> T {
-    let driver = glommio::spawn_local(reactor.clone().drive(IdlePolicy { spin }, poll));
+    let driver = glommio::spawn_local(
+        reactor.clone().drive(IdlePolicy { spin, ..IdlePolicy::default() }, poll),
+    );
     let result = work.await;
     reactor.stop();
     driver.await;

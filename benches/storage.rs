@@ -14,7 +14,7 @@ use std::hint::black_box;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
 use thalweg::base::clock::Clock;
@@ -26,7 +26,7 @@ use thalweg::storage::{Log, LogConfig, StampChoice, Store, StoreConfig, recover}
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, Meter, on_ring, pin, print_row};
+use support::{Cost, Meter, SLEEPING, SPINNING, on_ring, pin, print_row};
 
 const TP: TopicPartition =
     TopicPartition { topic_id: TopicId([7; 16]), partition: PartitionIndex(0) };
@@ -69,7 +69,7 @@ async fn commit(store: &Store) {
 /// and a file of written blocks for the bare programs.
 fn prepare(dir: &Path) {
     let (store_dir, dir) = (dir.to_owned(), dir.to_owned());
-    on_ring(0, Duration::ZERO, move || async move {
+    on_ring(0, SLEEPING, move || async move {
         let (store, log) = open(Disk::Ring, &store_dir, false).await;
         for _ in 0..2 {
             store.prewrite().await.expect("a spare");
@@ -107,7 +107,7 @@ impl Load {
 
 fn stage_and_commit(dir: &Path, load: Load) -> Cost {
     let dir = dir.to_owned();
-    on_ring(0, Duration::from_micros(100), move || async move {
+    on_ring(0, SPINNING, move || async move {
         let (store, log) = open(Disk::Ring, &dir, true).await;
         let batch = batch(load.bytes);
         let meter = Meter::start();
@@ -156,7 +156,7 @@ fn bare_durable_write(dir: &Path, load: Load) -> Cost {
 
 fn extents(dir: &Path, ops: u64) -> Cost {
     let dir = dir.to_owned();
-    on_ring(0, Duration::from_micros(100), move || async move {
+    on_ring(0, SPINNING, move || async move {
         let (store, log) = open(Disk::Ring, &dir, false).await;
         let batch = batch(MIB / 16 - 200);
         for _ in 0..ops * 16 {
@@ -192,7 +192,7 @@ fn bare_growing_write(dir: &Path, ops: u64) -> Cost {
 /// Reads of 1 MiB, from the log's start if `cold` (from disk), else of what was just written.
 fn reads(dir: &Path, ops: u64, cold: bool) -> Cost {
     let dir = dir.to_owned();
-    on_ring(0, Duration::from_micros(100), move || async move {
+    on_ring(0, SPINNING, move || async move {
         let (store, log) = open(Disk::Ring, &dir, false).await;
         let batch = batch(MIB / 16 - 200);
         let start = if cold { Offset(0) } else { log.borrow().log_end() };
@@ -311,7 +311,7 @@ fn criterion_view(dir: &Path, criterion: &mut Criterion) {
 /// Builds a log, kills the store, recovers.
 fn restart(dir: &Path, bytes: u64) {
     let (fill_dir, dir) = (dir.to_owned(), dir.to_owned());
-    on_ring(0, Duration::from_micros(100), move || async move {
+    on_ring(0, SPINNING, move || async move {
         let (store, log) = open(Disk::Ring, &fill_dir, false).await;
         let (writer, checkpointer) = (store.clone(), store.clone());
         let behind =

@@ -11,7 +11,8 @@ pub fn run(house: &House) -> Result<(), Failure> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run_cargo(house, &lints)?;
     step("tidy: floors, sizes, routes");
-    run_cargo(house, &["test", "--quiet", "--test", "tidy", "--", "--nocapture"])?;
+    let tidy = ["test", "--quiet", "--workspace", "--test", "tidy", "--", "--nocapture"];
+    run_cargo(house, &tidy)?;
     step("licences, bans and sources of dependencies");
     run_cargo(house, &["deny", "--all-features", "check", "bans", "licenses", "sources"])?;
     step("unused dependencies");

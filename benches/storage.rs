@@ -338,7 +338,8 @@ fn restart(dir: &Path, bytes: u64) {
     for round in ["after a kill", "again, after another"] {
         let started = Instant::now();
         let live = |_: &TopicPartition| Some(LogConfig::default());
-        let recovery = recover(&Disk::Blocking, &dir, DIRECTORY, &StoreConfig::default(), 0, &live);
+        let config = StoreConfig::default();
+        let recovery = recover(&Disk::Blocking, &dir, DIRECTORY, &config, 0, &live);
         let recovered = futures_lite::future::block_on(recovery).expect("recovered");
         let end = recovered.logs()[&TP].log_end();
         println!("{round}: recovered {end} in {:?}: {:?}", started.elapsed(), recovered.report());

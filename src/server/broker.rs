@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -150,10 +150,23 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
 }
 
 /// Finds out whether the address is free, and which port stands for port 0. The cores bind it with
-/// SO_REUSEPORT, which would let two brokers share it without noticing.
+/// SO_REUSEPORT, which would let two brokers share it without noticing. A broker that was killed a
+/// moment ago may still seem to listen: the kernel takes its rings, and the sockets in them, apart
+/// behind the process's end. So an address that is taken is tried again for a while.
 fn claim_address(address: SocketAddr) -> Result<SocketAddr, BrokerError> {
-    let claimed = TcpListener::bind(address).and_then(|listener| listener.local_addr());
-    claimed.map_err(|source| BrokerError::Bind { address, source })
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind(address).and_then(|listener| listener.local_addr()) {
+            Ok(claimed) => return Ok(claimed),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(source) => return Err(BrokerError::Bind { address, source }),
+        }
+    }
 }
 
 /// For each directory, what each shard gets.

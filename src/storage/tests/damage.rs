@@ -164,25 +164,30 @@ fn groups_of_an_earlier_use_of_a_file_are_never_taken_for_new_ones() {
 
 #[test]
 fn either_copy_of_a_checkpoint_alone_is_enough() {
-    for copy in ["a", "b"] {
-        for name in ["0", "base"] {
+    // Stopped at many places, so that some lie just after files were freed and taken again.
+    for count in (300..360).step_by(4) {
+        for (name, copy) in [("0", "a"), ("0", "b"), ("base", "a"), ("base", "b")] {
             let (home, disk) = Home::simulated(small_config());
             home.live(tp(1, 0), LogConfig { segment_bytes: 32 << 10, ..LogConfig::default() });
             let store = home.open();
             let log = home.log(&store, tp(1, 0));
-            for tag in 0..400 {
+            for tag in 0..count {
                 log.borrow_mut().append(store.journal(), &batch(tag, 1, 900, 0), leader(0));
                 commit(&store);
                 background(&store).expect("background");
+                // Spares are overwritten as soon as they are free.
+                while store.journal().files().wants_spare() {
+                    block_on(store.prewrite()).expect("spare");
+                }
             }
-            let written = read_all(&log, Offset(0), 1 << 20);
             drop((log, store));
             let path = PathBuf::from(format!("/data/checkpoint/{name}.{copy}"));
             let len = bytes_of(&home, &path).len() as u64;
             disk.flip_bit(&path, len / 2, 1).expect("flip");
             let store = home.open();
             let log = home.log(&store, tp(1, 0));
-            assert_eq!(read_all(&log, Offset(0), 1 << 20), written, "without {name}.{copy}");
+            let found = read_all(&log, Offset(0), 1 << 20).len();
+            assert_eq!(found, count as usize, "without {name}.{copy}");
         }
     }
 }

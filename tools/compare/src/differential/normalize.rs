@@ -6,21 +6,30 @@ use std::fmt::Debug;
 
 use crate::batch::HEADER_BYTES;
 
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
 /// Fields of an answer by their path, such as `topics[0].partitions[1].error_code`.
 pub type Fields = BTreeMap<String, String>;
 
-/// Replaces ids by the order in which they were seen.
+/// Replaces topic ids by the names of their topics.
 #[derive(Default)]
 pub struct Names {
-    topic_ids: Vec<String>,
-    producer_ids: Vec<String>,
+    topic_ids: BTreeMap<String, String>,
 }
 
 impl Names {
     /// The fields of an answer.
     pub fn fields(&mut self, answer: &impl Debug) -> Fields {
         let mut fields = Fields::new();
-        for (path, value) in flatten(&format!("{answer:#?}")) {
+        let flat = flatten(&format!("{answer:#?}"));
+        for (path, value) in &flat {
+            // `topics[NAME].topic_id`; without a name a list element has a number.
+            let place = path.strip_suffix("].topic_id").and_then(|path| path.rsplit_once('['));
+            if let Some((_, name)) = place.filter(|(_, name)| name.parse::<u32>().is_err()) {
+                self.register(value.clone(), name.to_owned());
+            }
+        }
+        for (path, value) in flat {
             let name = field_name(&path);
             if name == "records" && value.starts_with("b\"") {
                 for (field, value) in self.batches(&unescape(&value)) {
@@ -35,7 +44,14 @@ impl Names {
         fields
     }
 
-    fn normalize(&mut self, name: &str, value: String) -> Option<String> {
+    /// Says which topic an id belongs to.
+    pub fn register(&mut self, id: String, name: String) {
+        if id != NIL {
+            self.topic_ids.insert(id, name);
+        }
+    }
+
+    fn normalize(&self, name: &str, value: String) -> Option<String> {
         let number: Option<i64> = value.parse().ok();
         let set = number.is_some_and(|number| number >= 0);
         match name {
@@ -50,19 +66,22 @@ impl Names {
             "leader_epoch" | "current_leader_epoch" | "epoch" if set => Some("<epoch>".to_owned()),
             "session_id" if number.is_some_and(|number| number > 0) => Some("<session>".to_owned()),
             "log_append_time_ms" if set => Some("<time>".to_owned()),
-            "error_message" | "documentation" | "batch_index_error_message" if value != "None" => {
+            "error_message" | "documentation" | "batch_index_error_message"
+                if !matches!(value.as_str(), "None" | "\"\"") =>
+            {
                 Some("<text>".to_owned())
             }
-            "producer_id" if set => Some(known(&mut self.producer_ids, value, "producer")),
-            "topic_id" if value != "00000000-0000-0000-0000-000000000000" => {
-                Some(known(&mut self.topic_ids, value, "topic"))
-            }
+            "producer_id" if set => Some("<producer>".to_owned()),
+            "topic_id" if value != NIL => Some(match self.topic_ids.get(&value) {
+                Some(name) => format!("<id of {name}>"),
+                None => "<an unknown id>".to_owned(),
+            }),
             _ => Some(value),
         }
     }
 
     /// The batches of a fetch, without leader epochs and CRCs (which cover the producer's id).
-    fn batches(&mut self, mut bytes: &[u8]) -> Fields {
+    fn batches(&self, mut bytes: &[u8]) -> Fields {
         let mut fields = Fields::new();
         let mut index = 0;
         while bytes.len() >= HEADER_BYTES {
@@ -103,14 +122,6 @@ fn field_name(path: &str) -> &str {
     let inner = path.strip_suffix(']').and_then(|inner| inner.rsplit_once('['));
     let path = inner.map_or(path, |(list, _)| list);
     path.rsplit('.').next().unwrap_or_default()
-}
-
-fn known(ids: &mut Vec<String>, id: String, what: &str) -> String {
-    let place = ids.iter().position(|known| *known == id).unwrap_or_else(|| {
-        ids.push(id);
-        ids.len() - 1
-    });
-    format!("<{what} {place}>")
 }
 
 /// The leaves of a value's pretty `Debug` text, each with its path.
@@ -304,7 +315,7 @@ mod tests {
                 "parts[a: b{].leader_epoch=<epoch>",
                 "parts[a: b{].name=\"a: b{\"",
                 "some[0]=4",
-                "topic_id=<topic 0>",
+                "topic_id=<an unknown id>",
             ]
         );
     }

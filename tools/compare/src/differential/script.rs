@@ -177,6 +177,18 @@ impl Script {
         self.outcomes.push((case.to_owned(), outcome));
     }
 
+    /// Asks for more than can be compared; keeps what is said of one topic.
+    pub fn ask_about<R: Request>(&mut self, case: &str, version: i16, request: &R, name: &str)
+    where
+        R::Response: std::fmt::Debug,
+    {
+        self.ask(case, version, request);
+        let kept = format!("[{}]", self.topic(name).as_str());
+        if let Some((_, Outcome::Answer(fields))) = self.outcomes.last_mut() {
+            fields.retain(|path, _| !path.starts_with("topics") || path.contains(&kept));
+        }
+    }
+
     /// Asks for a producer id; a broker that is still fetching a block of ids is asked again.
     pub fn ask_producer_id(&mut self, case: &str, version: i16, request: &InitProducerIdRequest) {
         const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
@@ -237,6 +249,8 @@ impl Script {
         let deadline = Instant::now() + Duration::from_secs(15);
         while Instant::now() < deadline {
             if let Some(found) = self.ready(name, partitions) {
+                let full_name = self.topic(name).0.to_string();
+                self.names.register(found.0.to_string(), full_name);
                 return found;
             }
             std::thread::sleep(Duration::from_millis(50));

@@ -78,6 +78,12 @@ fn metadata(script: &mut Script) {
             script.ask(&format!("metadata v{version}, neither name nor id"), version, &request);
         }
     }
+    // All topics: compared is what is said of this one.
+    for version in 0..=13 {
+        let all = if version == 0 { Some(Vec::new()) } else { None };
+        let request = MetadataRequest::default().with_topics(all);
+        script.ask_about(&format!("metadata v{version}, all topics"), version, &request, "meta");
+    }
     let none = MetadataRequest::default().with_topics(Some(Vec::new()));
     script.ask("metadata v1, no topics", 1, &none);
     script.ask("metadata v9, no topics", 9, &none);

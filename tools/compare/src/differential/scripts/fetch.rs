@@ -181,21 +181,24 @@ fn sessions(script: &mut Script, target: &Target) {
 
 /// The batches that the produce cases left behind, byte by byte but for the CRC.
 fn what_produce_stored(script: &mut Script) {
-    for name in [
-        "produce",
-        "compacted",
-        "sequences",
-        "epochs",
-        "wrap",
-        "records",
-        "small",
-        "times",
-        "to-gzip",
-        "to-none",
-        "to-producer",
+    for (name, partitions) in [
+        ("produce", 2),
+        ("headers", 80),
+        ("records", 50),
+        ("compacted", 1),
+        ("sequences", 2),
+        ("epochs", 1),
+        ("wrap", 1),
+        ("small", 1),
+        ("times", 1),
+        ("to-gzip", 1),
+        ("to-none", 1),
+        ("to-producer", 1),
     ] {
         let target = Target { name: script.topic(name), id: Uuid::nil(), epoch: -1 };
-        script.ask(&format!("stored, {name}"), 12, &request(12, &target, partition(0, 0)));
+        let mut asked = request(12, &target, partition(0, 0)).with_max_bytes(1 << 25);
+        asked.topics[0].partitions.extend((1..partitions).map(|index| partition(index, 0)));
+        script.ask(&format!("stored, {name}"), 12, &asked);
     }
 }
 

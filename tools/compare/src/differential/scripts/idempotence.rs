@@ -1,6 +1,6 @@
 //! InitProducerId without transactions, and the sequences of idempotent producers.
 
-use kafka_protocol::messages::{InitProducerIdRequest, ProducerId, TransactionalId};
+use kafka_protocol::messages::{InitProducerIdRequest, ProducerId, TopicName, TransactionalId};
 
 use super::BASE_TIMESTAMP;
 use crate::batch::Batch;
@@ -78,7 +78,7 @@ fn batch(records: usize) -> Batch {
 }
 
 fn sequences(script: &mut Script) {
-    script.create("sequences", 1, &[]);
+    script.create("sequences", 2, &[]);
     let topic = script.topic("sequences");
     let id = producer(script);
     let mut ask = |what: &str, batch: Batch| {
@@ -100,9 +100,6 @@ fn sequences(script: &mut Script) {
     ask("sequence -2", batch(1).by(id, 0, -2));
     ask("epoch -1", batch(1).by(id, -1, 10));
     ask("epoch -2", batch(1).by(id, -2, 10));
-    ask("sequence without an id", batch(1).by(-1, -1, 0));
-    ask("epoch without an id", batch(1).by(-1, 0, -1));
-    ask("id -2", batch(1).by(-2, 0, 0));
     ask("10 after all that", batch(1).by(id, 0, 10));
     ask("an id that nobody gave, from 0", batch(1).by(1 << 60, 0, 0));
     ask("an id that nobody gave, from 7", batch(1).by((1 << 60) + 1, 0, 7));
@@ -115,6 +112,17 @@ fn sequences(script: &mut Script) {
         batch.encode()
     };
     script.produce("sequence v9, transactional bit", 9, &topic, 0, Some(transactional));
+    no_producer(script, &topic);
+}
+
+/// Batches of nobody that say something of somebody.
+fn no_producer(script: &mut Script, topic: &TopicName) {
+    let mut ask = |what: &str, batch: Batch| {
+        script.produce(&format!("sequence v9, {what}"), 9, topic, 1, Some(batch.encode()));
+    };
+    ask("sequence without an id", batch(1).by(-1, -1, 0));
+    ask("epoch without an id", batch(1).by(-1, 0, -1));
+    ask("id -2", batch(1).by(-2, 0, 0));
 }
 
 fn epochs(script: &mut Script) {

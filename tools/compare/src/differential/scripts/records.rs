@@ -5,9 +5,15 @@ use super::BASE_TIMESTAMP;
 use crate::batch::{Batch, Record};
 use crate::differential::script::Script;
 
+/// Enough for all cases.
+const PARTITIONS: i32 = 50;
+
 pub fn run(script: &mut Script) {
-    script.create("records", 1, &[]);
+    // Each case has a partition of its own: whether one is accepted says nothing about the next.
+    script.create("records", PARTITIONS, &[]);
     let topic = script.topic("records");
+    let mut partitions = 0..PARTITIONS;
+    let mut next = || partitions.next().unwrap_or(PARTITIONS);
     let plain = Record { value: Some(b"v".to_vec()), ..Record::default() };
     let with = |change: fn(&mut Record)| {
         let mut record = plain.clone();
@@ -41,19 +47,19 @@ pub fn run(script: &mut Script) {
     for (what, records) in cases {
         let batch = Batch::of_records(BASE_TIMESTAMP, &records);
         let case = format!("records v9, {what}");
-        script.produce(&case, 9, &topic, 0, Some(batch.encode()));
+        script.produce(&case, 9, &topic, next(), Some(batch.encode()));
         let case = format!("records v9, gzip, {what}");
-        script.produce(&case, 9, &topic, 0, Some(batch.gzip().encode()));
+        script.produce(&case, 9, &topic, next(), Some(batch.gzip().encode()));
     }
     let mut behind = Batch::of(BASE_TIMESTAMP, &[b"one"]);
     behind.payload.extend([1, 2, 3]);
-    script.produce("records v9, bytes behind the last", 9, &topic, 0, Some(behind.encode()));
+    script.produce("records v9, bytes behind the last", 9, &topic, next(), Some(behind.encode()));
     let gzip = behind.gzip().encode();
-    script.produce("records v9, gzip, bytes behind the last", 9, &topic, 0, Some(gzip));
+    script.produce("records v9, gzip, bytes behind the last", 9, &topic, next(), Some(gzip));
     let mut cut = Batch::of(BASE_TIMESTAMP, &[&[7; 300]]).gzip();
     cut.payload.truncate(100);
-    script.produce("records v9, gzip, cut", 9, &topic, 0, Some(cut.encode()));
+    script.produce("records v9, gzip, cut", 9, &topic, next(), Some(cut.encode()));
     let mut nested = Batch::of(BASE_TIMESTAMP, &[b"one"]).gzip();
     nested = nested.gzip();
-    script.produce("records v9, gzip in gzip", 9, &topic, 0, Some(nested.encode()));
+    script.produce("records v9, gzip in gzip", 9, &topic, next(), Some(nested.encode()));
 }

@@ -164,16 +164,17 @@ fn producer(
         .map_err(|error| error.to_string())
 }
 
-/// Bursts of records over the partitions, about two thousand a second.
+/// Bursts of records over the partitions, about six hundred a second.
 fn produce(
     producer: &BaseProducer<Deliveries>,
     topic: usize,
     ledger: &Ledger,
     stop: &AtomicBool,
 ) -> Result<(), String> {
-    const BURST: usize = 40;
+    const BURST: usize = 12;
     const PAUSE: Duration = Duration::from_millis(20);
     let mut partition = 0;
+    let mut next_burst = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         // While the broker is away nothing new comes: the queue is bounded.
         let room = producer.in_flight_count() < 2_000;
@@ -188,7 +189,11 @@ fn produce(
                     .payload(&value);
             producer.send(record).map_err(|(error, _)| format!("sending: {error}"))?;
         }
-        producer.poll(PAUSE);
+        next_burst = Instant::now().max(next_burst + PAUSE);
+        while Instant::now() < next_burst {
+            // Returns at the first delivery report, not after the whole time.
+            producer.poll(next_burst.saturating_duration_since(Instant::now()));
+        }
     }
     producer.flush(Duration::from_secs(60)).map_err(|error| {
         format!("{}: not all was acknowledged at the end: {error}", TOPICS[topic].name)

@@ -128,7 +128,7 @@ impl Killer {
             starting.kill()?;
         }
         let broker = self.start()?;
-        let all = cycle.is_multiple_of(25);
+        let all = cycle.is_multiple_of(50);
         let starts =
             if all { vec![vec![0; PARTITIONS]; TOPICS.len()] } else { self.verified.clone() };
         load::verify(&self.recipe.address, &self.ledger, &starts, &ends)?;

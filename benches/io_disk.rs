@@ -21,6 +21,7 @@ use thalweg::io::reactor::IdlePolicy;
 mod support;
 use support::{
     Cost, Meter, NAPPING, SLEEPING, SPINNING, on_executor, on_ring, pin, print_row, raw_ring,
+    rounds, wanted,
 };
 
 /// Gives glommio's buffer arena huge pages, so that the comparison is about rings, not pages.
@@ -227,7 +228,6 @@ fn prepare() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn table(path: &Path) {
-    const ROUNDS: usize = 7;
     let loads = [
         ("4 KiB durable, depth 1", Load { bytes: 4096, depth: 1, durable: true }, 1500),
         ("4 KiB durable, depth 8", Load { bytes: 4096, depth: 8, durable: true }, 6000),
@@ -238,6 +238,9 @@ fn table(path: &Path) {
         ("1 MiB, depth 4", Load { bytes: 1 << 20, depth: 4, durable: false }, 600),
     ];
     for (name, load, ops) in loads {
+        if !wanted(name) {
+            continue;
+        }
         println!("\n{name}");
         let pwrite: Contender = ("blocking pwrite", raw_pwrite);
         let mut contenders = CONTENDERS.to_vec();
@@ -245,7 +248,7 @@ fn table(path: &Path) {
             contenders.push(pwrite);
         }
         let mut costs = vec![Vec::new(); contenders.len()];
-        for round in 0..=ROUNDS {
+        for round in 0..=rounds() {
             for (i, (_, run)) in contenders.iter().enumerate() {
                 let cost = run(path, load, ops);
                 if round > 0 {

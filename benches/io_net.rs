@@ -19,7 +19,9 @@ use thalweg::io::tcp::{TcpListener, TcpStream};
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring};
+use support::{
+    Cost, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring, rounds, wanted,
+};
 
 const MESSAGE: usize = 128;
 const CHUNK: usize = 256 << 10;
@@ -267,7 +269,6 @@ fn run(server: Server, load: Load) -> Cost {
 }
 
 fn table() {
-    const ROUNDS: usize = 7;
     let loads = [
         ("128 B echo, 1 connection", Work::Echo, 1, 10_000),
         ("128 B echo, 64 connections", Work::Echo, 64, 1000),
@@ -276,6 +277,9 @@ fn table() {
         ("server sends 256 KiB in 4 slices, 1 connection", Work::Source, 1, 4000),
     ];
     for (name, work, connections, count) in loads {
+        if !wanted(name) {
+            continue;
+        }
         println!("\n{name} (CPU of the server)");
         let load = Load { work, connections, count };
         let mut servers: Vec<(&str, Server)> =
@@ -286,7 +290,7 @@ fn table() {
             servers.push(("bare io_uring", bare));
         }
         let mut costs = vec![Vec::new(); servers.len()];
-        for round in 0..=ROUNDS {
+        for round in 0..=rounds() {
             for (i, (_, server)) in servers.iter().enumerate() {
                 let cost = run(*server, load);
                 if round > 0 {

@@ -98,6 +98,16 @@ pub fn raw_ring() -> io_uring::IoUring {
         .expect("a ring")
 }
 
+/// Rounds of a table; `IO_BENCH_ROUNDS` overrides.
+pub fn rounds() -> usize {
+    std::env::var("IO_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+/// Whether a table's part is wanted: `IO_BENCH_ONLY` holds a piece of its name.
+pub fn wanted(name: &str) -> bool {
+    std::env::var("IO_BENCH_ONLY").map_or(true, |only| name.contains(&only))
+}
+
 /// A row of a table: medians over rounds, after the first.
 pub fn print_row(name: &str, ops: u64, op_bytes: u64, mut costs: Vec<Cost>) {
     costs.sort_by_key(|cost| cost.wall);

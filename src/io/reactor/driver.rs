@@ -20,7 +20,7 @@ pub struct IdlePolicy {
     /// How long it keeps looking. Answers at once, and burns the core meanwhile.
     pub spin: Duration,
     /// How long it then waits in its own ring, if no other task is ready. That wakes within
-    /// microseconds and costs a third of a sleep, but glommio's timers and wake-ups from foreign
+    /// microseconds and saves glommio's own turn, but its timers and wake-ups from foreign
     /// threads without a [`Doorbell`] wait for its end.
     pub nap: Duration,
 }

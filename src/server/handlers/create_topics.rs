@@ -85,6 +85,7 @@ fn shown(
     };
     let mut result = CreatableTopicResult::default();
     result.name = name;
+    result.error_message = None; // The codec's default is an empty text.
     result.topic_id = created.id.into();
     if version >= DESCRIBES {
         result.num_partitions = created.partition_count;

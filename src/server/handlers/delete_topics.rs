@@ -28,12 +28,20 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     let version = request.header.version();
     let asked: DeleteTopicsRequest = codec::decode(request.body, version)?;
     let mut references = Vec::new();
+    let mut refused = Vec::new();
     for topic in &asked.topics {
         let id = TopicId::from(topic.topic_id);
-        references.push(match &topic.name {
+        let reference = match &topic.name {
             Some(name) => TopicReference::Name(name.as_str().to_owned()),
             None => TopicReference::Id(id),
-        });
+        };
+        // Whoever names a topic twice may mean two, and whoever names none means nothing.
+        if topic.name.is_some() == (id != TopicId::ZERO) {
+            let text = "Name or id, not both and not neither.";
+            refused.push(failed(&reference, ErrorCode::InvalidRequest, text, version));
+        } else {
+            references.push(reference);
+        }
     }
     let names = asked.topic_names.iter();
     references.extend(names.map(|name| TopicReference::Name(name.as_str().to_owned())));
@@ -49,6 +57,7 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
             references.iter().map(failed).collect()
         }
     };
+    response.responses.append(&mut refused);
     Ok(respond(&request.header, &response))
 }
 

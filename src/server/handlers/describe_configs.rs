@@ -67,6 +67,8 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
 fn is_wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
     match &resource.configuration_keys {
         None => true,
+        // As Kafka does: naming none asks for all.
+        Some(keys) if keys.is_empty() => true,
         Some(keys) => keys.iter().any(|key| key.as_str() == name),
     }
 }
@@ -127,9 +129,7 @@ fn shown(config: &DescribedConfig, detail: Detail) -> DescribeConfigsResourceRes
     }
     if detail.version >= TYPES {
         shown.config_type = config_type(config.kind);
-        if detail.documentation {
-            shown.documentation = Some(StrBytes::from(config.doc));
-        }
+        shown.documentation = detail.documentation.then(|| StrBytes::from(config.doc));
     }
     shown
 }

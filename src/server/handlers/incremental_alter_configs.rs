@@ -45,6 +45,7 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
         let mut answer = AlterConfigsResourceResponse::default();
         answer.resource_type = resource.resource_type;
         answer.resource_name = resource.resource_name.clone();
+        answer.error_message = None; // The codec's default is an empty text.
         if let Err((error, text)) = outcome {
             answer.error_code = error.code();
             answer.error_message = Some(StrBytes::from(text));

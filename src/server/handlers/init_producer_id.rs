@@ -44,6 +44,9 @@ fn refusal(asked: &InitProducerIdRequest) -> Option<ErrorCode> {
         None if (asked.producer_id < 0) != (asked.producer_epoch < 0) => {
             Some(ErrorCode::InvalidRequest)
         }
+        None if asked.producer_id < -1 || asked.producer_epoch < -1 => {
+            Some(ErrorCode::InvalidRequest)
+        }
         None => None,
     }
 }

@@ -56,7 +56,7 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     response.topics = match &asked.topics {
         None => image.topics().map(|topic| shown(&image, topic, node, operations)).collect(),
         Some(topics) => {
-            topics.iter().map(|topic| answer(&image, topic, node, operations)).collect()
+            topics.iter().map(|topic| answer(&image, topic, node, operations, version)).collect()
         }
     };
     let mut shown_broker = MetadataResponseBroker::default();
@@ -107,6 +107,7 @@ fn answer(
     asked: &MetadataRequestTopic,
     node: i32,
     operations: i32,
+    version: i16,
 ) -> MetadataResponseTopic {
     let id = TopicId::from(asked.topic_id);
     // An id comes before a name: the Java client sends an empty name beside it.
@@ -120,7 +121,10 @@ fn answer(
         None => {
             let mut topic = MetadataResponseTopic::default();
             topic.error_code = error.code();
-            topic.name = Some(asked.name.clone().unwrap_or_default());
+            // An id that nobody has comes back without a name, where there can be none (v12).
+            let nameless = id != TopicId::ZERO && version >= 12;
+            let name = || asked.name.clone().unwrap_or_default();
+            topic.name = (!nameless).then(name);
             topic.topic_id = asked.topic_id;
             topic.topic_authorized_operations = OPERATIONS_OMITTED;
             topic

@@ -212,12 +212,16 @@ impl Tree {
             }
             Tree::List(elements) => {
                 let names: Vec<_> = elements.iter().map(Tree::identity).collect();
+                let mut nameless = 0;
                 for (index, element) in elements.iter().enumerate() {
                     let name = names[index].as_ref();
                     let once = name.filter(|name| {
                         names.iter().flatten().filter(|other| other == name).count() == 1
                     });
-                    let place = once.cloned().unwrap_or_else(|| index.to_string());
+                    let place = once.cloned().unwrap_or_else(|| {
+                        nameless += 1;
+                        (nameless - 1).to_string()
+                    });
                     element.leaves(format!("{path}[{place}]"), found);
                 }
             }

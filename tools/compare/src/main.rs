@@ -44,9 +44,6 @@ enum Command {
         /// The differences that are accepted (TOML).
         #[arg(long, value_name = "FILE")]
         allow: Option<PathBuf>,
-        /// Cases that may still differ: a ratchet, to be lowered as they are settled.
-        #[arg(long, default_value_t = 0)]
-        open: usize,
     },
     /// Kills a broker under load, again and again, and checks what it promised.
     Crash {
@@ -78,9 +75,7 @@ enum Command {
 fn main() -> ExitCode {
     let passed = match Args::parse().command {
         Command::Clients { broker, prefix } => Ok(librdkafka::run(&broker, &prefix)),
-        Command::Differential { a, b, allow, open } => {
-            differential::compare(&a, &b, allow.as_deref(), open)
-        }
+        Command::Differential { a, b, allow } => differential::compare(&a, &b, allow.as_deref()),
         Command::Crash { broker_bin, data_dir, cycles, seed, cores } => {
             let seed = seed.unwrap_or_else(|| {
                 std::time::SystemTime::UNIX_EPOCH

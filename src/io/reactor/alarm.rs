@@ -12,8 +12,13 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::OnceLock;
 
-/// The longest that such a sleep lasts. Each signal costs an idle core about 15 µs.
+/// The longest that such a sleep lasts on a core that works. Each signal costs an idle core about
+/// 100 µs: glommio takes a few turns before it sleeps again.
 const PERIOD_MS: i64 = 10;
+
+/// The same on a core that has been idle for [`PERIOD_MS`]: only the turn that would end its
+/// idleness can be caught then.
+const IDLE_PERIOD_MS: i64 = 100;
 
 /// Ignored by default and not used by anything here, so that it is harmless if it ever comes
 /// without its handler (Go preempts with it for the same reasons).
@@ -27,7 +32,8 @@ thread_local! {
     static ALARM: RefCell<Option<Alarm>> = const { RefCell::new(None) };
 }
 
-/// Lets the calling thread be interrupted by a harmless signal every 10 ms for the rest of its
+/// Lets the calling thread be interrupted by a harmless signal every 10 ms (100 ms while its
+/// reactor sleeps) for the rest of its
 /// life; once is enough. To be called on an executor's thread before the executor runs, which
 /// takes `LocalExecutorBuilder::make` on a thread of one's own instead of `spawn`.
 ///
@@ -44,6 +50,24 @@ pub fn interrupt_long_sleeps() -> io::Result<()> {
     installed.map_err(io::Error::from_raw_os_error)?;
     ALARM.set(Some(Alarm::start()?));
     Ok(())
+}
+
+/// From here on the thread means to sleep: one more signal soon, later ones seldom.
+pub(super) fn relax() {
+    set_interval(IDLE_PERIOD_MS);
+}
+
+/// Ends [`relax`].
+pub(super) fn attend() {
+    set_interval(PERIOD_MS);
+}
+
+fn set_interval(interval_ms: i64) {
+    ALARM.with_borrow(|alarm| {
+        if let Some(alarm) = alarm {
+            alarm.set(interval_ms).expect("a timer that exists can be set");
+        }
+    });
 }
 
 extern "C" fn do_nothing(_signal: i32) {}
@@ -73,13 +97,16 @@ impl Alarm {
             libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer)
         })?;
         let alarm = Alarm { timer };
-        let period = libc::timespec { tv_sec: 0, tv_nsec: PERIOD_MS * 1_000_000 };
-        let times = libc::itimerspec { it_interval: period, it_value: period };
-        // SAFETY: plain system call on the timer that was just made.
-        check(unsafe {
-            libc::timer_settime(alarm.timer, 0, &raw const times, std::ptr::null_mut())
-        })?;
+        alarm.set(PERIOD_MS)?;
         Ok(alarm)
+    }
+
+    /// The first signal in [`PERIOD_MS`], the others every `interval_ms`.
+    fn set(&self, interval_ms: i64) -> io::Result<()> {
+        let time = |ms: i64| libc::timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
+        let times = libc::itimerspec { it_interval: time(interval_ms), it_value: time(PERIOD_MS) };
+        // SAFETY: plain system call on a timer that lives as long as `self`.
+        check(unsafe { libc::timer_settime(self.timer, 0, &raw const times, std::ptr::null_mut()) })
     }
 }
 

@@ -12,6 +12,7 @@ use futures_lite::future::yield_now;
 use glommio::io::BufferedFile;
 
 use super::Reactor;
+use super::alarm;
 use super::doorbell::Doorbell;
 
 /// What the driver does when there is nothing to do: it spins, then naps, then sleeps.
@@ -74,7 +75,9 @@ impl Reactor {
             }
             self.arm();
             if !(self.turn_fully() | poll_inbox() | self.is_stopping()) {
+                alarm::relax();
                 sleeper.sleep(&self).await;
+                alarm::attend();
             }
             self.disarm();
         }

@@ -312,9 +312,9 @@ mod tests {
             text,
             [
                 "none=[]",
-                "parts[1].error_code=3",
-                "parts[1].leader_epoch=<epoch>",
-                "parts[1].name=None",
+                "parts[0].error_code=3",
+                "parts[0].leader_epoch=<epoch>",
+                "parts[0].name=None",
                 "parts[a: b{].error_code=3",
                 "parts[a: b{].leader_epoch=<epoch>",
                 "parts[a: b{].name=\"a: b{\"",

@@ -319,8 +319,10 @@ impl Journal {
         let next = state.sealed.pop_front().or_else(|| state.filling.take())?;
         state.in_flight = true;
         state.unplaced = Some(next.shared().seq());
-        // Half of what the last group took and half of the memory before: follows the load.
-        let wanted = next.total_bytes().saturating_mul(2).max(state.buffer_bytes / 2);
+        // Follows the load up at once and down slowly: a burst that needs two groups because the
+        // buffer had shrunk between them costs a second write.
+        let slowly = state.buffer_bytes - state.buffer_bytes / 8;
+        let wanted = next.total_bytes().saturating_mul(2).max(slowly);
         state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
         Some(next)
     }

@@ -53,6 +53,8 @@ async fn open(disk: Disk, dir: &Path, durable: bool) -> (Rc<Store>, Rc<RefCell<L
     let live = |_: &TopicPartition| Some(log_config.clone());
     let recovered = recover(&disk, dir, DIRECTORY, &config, 0, &live).await;
     let shard = recovered.expect("recovered").take_shard(ShardId(0), |_| true);
+    // As a shard has it; recovery leaves a thread without a pool.
+    IoBuf::set_pool_bytes_max(64 << 20);
     let opened = Store::open(disk, dir.to_owned(), config, Clock::real(), shard).await;
     let store = opened.expect("opened");
     let log = store.open_log(TP, log_config).expect("a log");

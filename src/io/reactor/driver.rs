@@ -63,7 +63,14 @@ impl Reactor {
                 continue;
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
-            if !company.is_gone() || (!idle.spin.is_zero() && since.elapsed() < idle.spin) {
+            let alone = company.is_gone();
+            let spins = !idle.spin.is_zero() && since.elapsed() < idle.spin;
+            if spins && alone {
+                // The kernel's own threads have work on this core too, such as the flush after a
+                // write: without this they wait for the end of our time slice, 4 ms.
+                std::thread::yield_now();
+            }
+            if spins || !alone {
                 glommio::executor().yield_task_queue_now().await;
                 continue;
             }

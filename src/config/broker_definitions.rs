@@ -80,6 +80,7 @@ mod tests {
             "listen",
             "log.format",
             "log.level",
+            "read.ahead.bytes",
             "read.cache.bytes",
             "record.validation",
             "shard.idle.spin.us",

@@ -78,6 +78,8 @@ pub struct StorageSettings {
     pub journal_file_count: usize,
     /// Part of a shard's memory for written and read buffers.
     pub read_cache_bytes: usize,
+    /// Part of a shard's memory for reading ahead.
+    pub read_ahead_bytes: usize,
     /// How long an idle producer is remembered.
     pub producer_id_expiration: Duration,
 }
@@ -272,6 +274,7 @@ impl Merged {
                 journal_file_bytes: self.number("journal.file.bytes"),
                 journal_file_count: self.number("journal.file.count"),
                 read_cache_bytes: self.number("read.cache.bytes"),
+                read_ahead_bytes: self.number("read.ahead.bytes"),
                 producer_id_expiration: Duration::from_millis(
                     self.number("producer.id.expiration.ms"),
                 ),
@@ -464,7 +467,9 @@ mod tests {
         for name in largest {
             load(&flags(&[&format!("{name}=2147483647")]), &[]).unwrap();
         }
-        for name in ["shard.memory.bytes", "read.cache.bytes", "shutdown.timeout.ms"] {
+        for name in
+            ["shard.memory.bytes", "read.cache.bytes", "read.ahead.bytes", "shutdown.timeout.ms"]
+        {
             load(&flags(&[&format!("{name}=9223372036854775807")]), &[]).unwrap();
         }
         load(&flags(&["connections.max.idle.ms=-9223372036854775808"]), &[]).unwrap();

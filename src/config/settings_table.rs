@@ -167,6 +167,12 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
         Valid::AtLeast(MIB),
         "Part of a shard's memory that keeps what was just written or read for consumers.",
     ),
+    bytes(
+        "read.ahead.bytes",
+        "8MiB",
+        Valid::AtLeast(0),
+        "Part of a shard's memory for reading old records before consumers ask for them.",
+    ),
     plain(
         "record.validation",
         Kind::String,

@@ -337,6 +337,7 @@ fn store_config(settings: &Settings) -> StoreConfig {
         journal_file_bytes: settings.storage.journal_file_bytes,
         journal_files_max: settings.storage.journal_file_count,
         read_cache_bytes: settings.storage.read_cache_bytes,
+        read_ahead_bytes: settings.storage.read_ahead_bytes,
         ..StoreConfig::default()
     }
 }

@@ -50,6 +50,8 @@ pub struct StoreConfig {
     pub checkpoint_bytes: u64,
     /// Written and already written-behind bytes kept in memory for tailing readers.
     pub read_cache_bytes: usize,
+    /// Read of segments before it is asked for, for readers that go through them in order.
+    pub read_ahead_bytes: usize,
     /// Segment files held open.
     pub open_segments_max: usize,
     /// Bound of decompression in look-ups by time.
@@ -70,6 +72,7 @@ impl Default for StoreConfig {
             write_behind_window_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
+            read_ahead_bytes: 8 << 20,
             open_segments_max: 512,
             decompressed_bytes_max: 64 << 20,
             producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,

@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod read_ahead;
 mod world;
 
 use std::cell::RefCell;

@@ -20,6 +20,7 @@ use super::super::settings::StoreConfig;
 use super::SegmentKey;
 use super::block::BlockHeader;
 use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
+use super::read_ahead::ReadAhead;
 
 /// Sizes that readers and writers of segments need.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,7 @@ pub(in crate::storage) struct SegmentLimits {
     pub(in crate::storage) block_bytes: usize,
     pub(in crate::storage) open_max: usize,
     pub(in crate::storage) decompressed_bytes_max: usize,
+    pub(in crate::storage) read_ahead_bytes: usize,
 }
 
 impl SegmentLimits {
@@ -37,6 +39,7 @@ impl SegmentLimits {
             block_bytes: config.block_bytes,
             open_max: config.open_segments_max,
             decompressed_bytes_max: config.decompressed_bytes_max,
+            read_ahead_bytes: config.read_ahead_bytes,
         }
     }
 }
@@ -75,6 +78,7 @@ pub(in crate::storage) struct SegmentFiles {
     limits: SegmentLimits,
     latch: Rc<FailureLatch>,
     ledger: Rc<CopyLedger>,
+    read_ahead: ReadAhead,
     open: RefCell<FxHashMap<SegmentKey, Rc<OpenSegment>>>,
     clock: Cell<u64>,
     unsynced: RefCell<FxHashSet<SegmentKey>>,
@@ -96,6 +100,7 @@ impl SegmentFiles {
             limits,
             latch,
             ledger,
+            read_ahead: ReadAhead::new(limits.read_ahead_bytes),
             open: RefCell::default(),
             clock: Cell::new(0),
             unsynced: RefCell::default(),
@@ -114,6 +119,10 @@ impl SegmentFiles {
 
     pub(in crate::storage) fn ledger(&self) -> &CopyLedger {
         &self.ledger
+    }
+
+    pub(in crate::storage) fn read_ahead(&self) -> &ReadAhead {
+        &self.read_ahead
     }
 
     pub(in crate::storage) fn disk(&self) -> &Disk {
@@ -162,7 +171,7 @@ impl SegmentFiles {
         }
         let dir = self.partition_dir(key.topic_partition);
         self.unsynced_dirs.borrow_mut().insert(dir);
-        self.open.borrow_mut().remove(&key);
+        self.forget(key);
         Ok(self.hold(key, file))
     }
 
@@ -227,7 +236,7 @@ impl SegmentFiles {
 
     /// Removes a segment's files.
     pub(in crate::storage) async fn remove_segment(&self, key: SegmentKey) -> io::Result<()> {
-        self.open.borrow_mut().remove(&key);
+        self.forget(key);
         self.unsynced.borrow_mut().remove(&key);
         for extension in ["log", "index", "snapshot"] {
             missing_is_none(self.disk.remove_file(&self.path(key, extension)).await)?;
@@ -241,6 +250,7 @@ impl SegmentFiles {
         topic_partition: TopicPartition,
     ) -> io::Result<()> {
         self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.read_ahead.forget(|key| key.topic_partition == topic_partition);
         self.unsynced.borrow_mut().retain(|key| key.topic_partition != topic_partition);
         self.known_dirs.borrow_mut().remove(&topic_partition);
         let dir = self.partition_dir(topic_partition);
@@ -373,6 +383,12 @@ impl SegmentFiles {
         self.unsynced_dirs.borrow_mut().extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
         self.known_dirs.borrow_mut().insert(topic_partition);
         Ok(())
+    }
+
+    /// Forgets an open file and what was read of it: the next one of that name is another.
+    fn forget(&self, key: SegmentKey) {
+        self.open.borrow_mut().remove(&key);
+        self.read_ahead.forget(|read| *read == key);
     }
 
     fn held(&self, key: SegmentKey) -> Option<Rc<OpenSegment>> {

@@ -10,7 +10,9 @@
 mod block;
 mod files;
 mod index;
+mod read_ahead;
 mod reader;
+mod time_look_up;
 mod writer;
 
 use std::rc::Rc;
@@ -22,7 +24,8 @@ use crate::base::ids::{Offset, TopicPartition};
 pub(super) use block::block_bytes;
 pub(super) use files::{SegmentFiles, SegmentLimits, missing_is_none};
 pub(super) use index::{IndexEntry, IndexMark, push as push_entry};
-pub(super) use reader::{SegmentReader, latest_batch};
+pub(super) use reader::SegmentReader;
+pub(super) use time_look_up::latest_batch;
 pub(super) use writer::{BlockPlan, ExtentPlan, write_extent};
 
 /// One segment file of a log, as the log holds it in memory.

@@ -5,22 +5,28 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::Offset;
-use crate::record::{StoredBatch, find_max_timestamp, find_timestamp_from, stored_batches};
+use crate::record::stored_batches;
 
 use super::super::error::StorageError;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc};
 use super::files::{OpenSegment, SegmentFiles};
 use super::index::{IndexEntry, IndexMark, IndexView};
+use super::read_ahead::Window;
 use super::{Segment, SegmentKey};
 
 /// One read of a segment at most, unless a single block is larger.
 const READ_BYTES_MAX: u64 = 16 << 20;
 
+/// What is read ahead at a time, in bytes of batches: as much as the reader asks for, but not less
+/// than makes a read of the disk worth its request, nor more than two of the largest answers.
+const AHEAD_BYTES_MIN: usize = 256 << 10;
+const AHEAD_BYTES_MAX: usize = 2 << 20;
+
 /// A segment as it was when a plan was made; owns what it needs, so the log may go on.
 #[derive(Clone)]
 pub(in crate::storage) struct SegmentReader {
-    files: Rc<SegmentFiles>,
-    key: SegmentKey,
+    pub(super) files: Rc<SegmentFiles>,
+    pub(super) key: SegmentKey,
     index: Option<IndexMark>,
     file_bytes: u64,
     pending: Rc<Vec<IndexEntry>>,
@@ -80,134 +86,101 @@ impl SegmentReader {
         bytes_max: usize,
     ) -> Result<Vec<Bytes>, StorageError> {
         let index = self.view(segment).await?;
-        let first = index.find_offset(from);
-        let Some(begin) = index.get(first).filter(|entry| entry.base_offset < upto) else {
-            return Ok(Vec::new());
-        };
-        // Neighbours in the file, as many as the answer may hold.
-        let (mut end, mut len, mut payload) = (first, 0, 0);
-        while let Some(entry) = index.get(end) {
-            let next_to = entry.pos == begin.pos + len;
-            let wanted = payload < bytes_max as u64 && entry.base_offset < upto;
-            let fits = len + entry.block_bytes() <= READ_BYTES_MAX;
-            if end > first && !(next_to && wanted && fits) {
-                break;
-            }
-            len += entry.block_bytes();
-            payload += u64::from(entry.payload_bytes);
-            end += 1;
-        }
-        let begin_pos = begin.pos;
-        let bytes = self.read_exactly(segment, begin_pos, len, from).await?;
+        let wanted = |number: usize| index.get(number).filter(|entry| entry.base_offset < upto);
+        let mut number = index.find_offset(from);
+        let Some(first) = wanted(number) else { return Ok(Vec::new()) };
+        let in_order = self.files.read_ahead().begin(self.key, first.pos);
         let mut picked = Picked { slices: Vec::new(), taken: 0, bytes_max, from };
-        for number in first..end {
-            let Some(entry) = index.get(number) else { break };
-            let at = usize::try_from(entry.pos - begin_pos).expect("within the read");
-            let block = self.payload(&bytes.slice(at..), entry, from);
-            let block = match block {
-                Err(_) if picked.taken > 0 => break,
-                other => other?,
-            };
+        let mut window: Option<Window> = None;
+        while let Some(entry) = wanted(number).filter(|_| picked.has_room()) {
             let bound = upto.min(index.end_of(number));
-            match picked.take(&block, bound) {
-                Ok(true) => {}
+            let held = window.as_ref().and_then(|it| it.bytes_at(entry.pos, entry.block_bytes()));
+            let taken = async {
+                let bytes = match held {
+                    Some(bytes) => bytes,
+                    None => {
+                        let loaded = self.load(segment, &index, number, picked.room()).await?;
+                        let bytes = loaded.bytes_at(entry.pos, entry.block_bytes());
+                        window = Some(loaded);
+                        bytes.ok_or_else(|| self.corrupt(from, "a block ends behind its window"))?
+                    }
+                };
+                let block = self.payload(&bytes, entry, from)?;
+                picked.take(&block, bound).map_err(|reason| self.corrupt(from, reason))
+            };
+            match taken.await {
+                Ok(true) => number += 1,
                 Ok(false) => break,
-                Err(_) if picked.taken > 0 => break,
-                Err(reason) => return Err(self.corrupt(from, reason)),
+                // Good batches before a bad one are an answer; the next read meets the bad one.
+                Err(_) if picked.taken > 0 => return Ok(picked.slices),
+                Err(error) => return Err(error),
             }
         }
+        self.look_ahead(segment, &index, number, window.as_ref(), (in_order, bytes_max));
         Ok(picked.slices)
     }
 
-    /// The first record at or after `from` and before `upto` with a timestamp of at least
-    /// `target_ms`.
-    pub(in crate::storage) async fn find_timestamp(
-        &self,
-        target_ms: i64,
-        from: Offset,
-        upto: Offset,
-    ) -> Result<Option<(Offset, i64)>, StorageError> {
-        let segment = self.open().await?;
-        let index = self.view(&segment).await?;
-        let limit = self.files.limits().decompressed_bytes_max;
-        let begin = index.find_timestamp(target_ms).max(index.find_offset(from));
-        for number in begin..index.len() {
-            let Some(entry) = index.get(number).filter(|entry| entry.base_offset < upto) else {
-                break;
-            };
-            let block = self.read_block(&segment, entry).await?;
-            let bound = upto.min(index.end_of(number));
-            for batch in stored_batches(&block) {
-                let batch = batch.map_err(|_| self.corrupt(entry.base_offset, BAD_BATCH))?;
-                if batch.last_offset() >= bound {
-                    break;
-                }
-                let found = find_timestamp_from(batch, target_ms, from, limit);
-                let found = found.map_err(|_| unreadable(batch))?;
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The record with the largest timestamp before `upto`, the first if there are several.
-    pub(in crate::storage) async fn find_max_timestamp(
-        &self,
-        upto: Offset,
-    ) -> Result<Option<(Offset, i64)>, StorageError> {
-        let segment = self.open().await?;
-        let index = self.view(&segment).await?;
-        let limit = self.files.limits().decompressed_bytes_max;
-        // Blocks that lie wholly before `upto`, then the one that it cuts.
-        let ends_before = |number: usize| {
-            let last = index.get(number).map(|entry| entry.last_offset.plus(1));
-            last.is_some_and(|end| end.min(index.end_of(number)) <= upto)
-        };
-        let whole = (0..index.len()).take_while(|number| ends_before(*number)).count();
-        let claimed = whole.checked_sub(1).and_then(|last| index.get(last));
-        let claimed = claimed.map_or(i64::MIN, |last| last.max_timestamp_so_far);
-        let mut best = Latest { batch_timestamp: i64::MIN, found: None };
-        for number in [index.find_timestamp(claimed).min(whole), whole] {
-            self.look_for_latest(&segment, &index, (number, upto), limit, &mut best).await?;
-        }
-        if best.batch_timestamp < claimed {
-            // The batch with that timestamp was truncated: rare enough to look at all others.
-            for number in 0..whole {
-                self.look_for_latest(&segment, &index, (number, upto), limit, &mut best).await?;
-            }
-        }
-        Ok(best.found)
-    }
-
-    async fn look_for_latest(
+    /// The window that begins with, or holds, block `number`: one that was read ahead, or as many
+    /// neighbours as hold `payload_max` bytes, read now.
+    async fn load(
         &self,
         segment: &OpenSegment,
         index: &IndexView,
-        (number, upto): (usize, Offset),
-        limit: usize,
-        best: &mut Latest,
-    ) -> Result<(), StorageError> {
-        let entry = index.get(number).filter(|entry| entry.base_offset < upto);
-        let Some(entry) = entry else { return Ok(()) };
-        let block = self.read_block(segment, entry).await?;
-        let batch = latest_batch(&block, upto.min(index.end_of(number)));
-        let batch = batch.map_err(|reason| self.corrupt(entry.base_offset, reason))?;
-        let Some(batch) = batch.filter(|it| it.max_timestamp() > best.batch_timestamp) else {
-            return Ok(());
-        };
-        let found = find_max_timestamp(batch, limit).map_err(|_| unreadable(batch))?;
-        *best = Latest { batch_timestamp: batch.max_timestamp(), found: found.or(best.found) };
-        Ok(())
+        number: usize,
+        payload_max: usize,
+    ) -> Result<Window, StorageError> {
+        let (pos, len, block_bytes) = run(index, number, payload_max);
+        if let Some(window) = self.files.read_ahead().take(self.key, pos) {
+            let window = window.ready().await;
+            if let Some(window) = window.filter(|it| it.bytes_at(pos, block_bytes).is_some()) {
+                return Ok(window);
+            }
+        }
+        let offset = index.get(number).map_or(self.key.base_offset, |entry| entry.base_offset);
+        let bytes = self.read_exactly(segment, pos, len, offset).await?;
+        Ok(Window::new(self.key, pos, bytes))
     }
 
-    async fn open(&self) -> Result<Rc<OpenSegment>, StorageError> {
+    /// After a read that ended before or inside of block `number`: keeps what is left of its
+    /// window, and if it went on where another had ended, begins to read what will be asked next.
+    fn look_ahead(
+        &self,
+        segment: &OpenSegment,
+        index: &IndexView,
+        number: usize,
+        window: Option<&Window>,
+        (in_order, bytes_max): (bool, usize),
+    ) {
+        let ahead = self.files.read_ahead();
+        let last = number.checked_sub(1).and_then(|last| index.get(last));
+        let end = last.map(|last| last.pos + last.block_bytes());
+        let Some(next_pos) = index.get(number).map(|entry| entry.pos).or(end) else { return };
+        ahead.expect(self.key, next_pos);
+        if let Some(window) = window {
+            ahead.put_back(window, next_pos);
+        }
+        if !in_order {
+            return;
+        }
+        // Over what is there already, as far as one more answer may want.
+        let bytes_max = bytes_max.clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+        let (mut first, mut held) = (number, 0);
+        while let Some(entry) = index.get(first).filter(|it| ahead.holds(self.key, it.pos)) {
+            held += entry.payload_bytes as usize;
+            first += 1;
+        }
+        if held < bytes_max && first < index.len() {
+            let (pos, len, _) = run(index, first, bytes_max);
+            ahead.start(self.key, segment.file(), pos, len);
+        }
+    }
+
+    pub(super) async fn open(&self) -> Result<Rc<OpenSegment>, StorageError> {
         let opened = self.files.open(self.key).await;
         opened.map_err(|error| StorageError::read("open of a segment", error))
     }
 
-    async fn view(&self, segment: &OpenSegment) -> Result<IndexView, StorageError> {
+    pub(super) async fn view(&self, segment: &OpenSegment) -> Result<IndexView, StorageError> {
         let stored = self.files.index(self.key, segment, self.index, self.file_bytes).await?;
         Ok(match self.index {
             Some(mark) => IndexView::new(stored, mark.count as usize, self.pending.clone()),
@@ -216,17 +189,7 @@ impl SegmentReader {
         })
     }
 
-    async fn read_block(
-        &self,
-        segment: &OpenSegment,
-        entry: &IndexEntry,
-    ) -> Result<Bytes, StorageError> {
-        let bytes =
-            self.read_exactly(segment, entry.pos, entry.block_bytes(), entry.base_offset).await?;
-        self.payload(&bytes, entry, entry.base_offset)
-    }
-
-    async fn read_exactly(
+    pub(super) async fn read_exactly(
         &self,
         segment: &OpenSegment,
         pos: u64,
@@ -243,7 +206,7 @@ impl SegmentReader {
     }
 
     /// The batches of the block at the front of `bytes`, if it is the one that the index means.
-    fn payload(
+    pub(super) fn payload(
         &self,
         bytes: &Bytes,
         entry: &IndexEntry,
@@ -264,15 +227,29 @@ impl SegmentReader {
         Ok(bytes.slice(BLOCK_HEADER_BYTES..end))
     }
 
-    fn corrupt(&self, offset: Offset, reason: &'static str) -> StorageError {
+    pub(super) fn corrupt(&self, offset: Offset, reason: &'static str) -> StorageError {
         StorageError::Corrupt { topic_partition: self.key.topic_partition, offset, reason }
     }
 }
 
-const BAD_BATCH: &str = "a batch does not check";
+pub(super) const BAD_BATCH: &str = "a batch does not check";
 
-fn unreadable(batch: StoredBatch<'_>) -> StorageError {
-    StorageError::UnreadableRecords { base_offset: batch.base_offset() }
+/// Position and length of block `number` and of the neighbours behind it in the file that together
+/// hold `payload_max` bytes of batches; and the length of the block alone. The block exists.
+fn run(index: &IndexView, number: usize, payload_max: usize) -> (u64, u64, u64) {
+    let Some(first) = index.get(number) else { return (0, 0, 0) };
+    let mut len = first.block_bytes();
+    let mut payload = u64::from(first.payload_bytes);
+    for entry in (number + 1..).map_while(|number| index.get(number)) {
+        let is_next = entry.pos == first.pos + len;
+        let fits = len + entry.block_bytes() <= READ_BYTES_MAX;
+        if payload >= payload_max as u64 || !is_next || !fits {
+            break;
+        }
+        len += entry.block_bytes();
+        payload += u64::from(entry.payload_bytes);
+    }
+    (first.pos, len, first.block_bytes())
 }
 
 /// The answer of a read as it grows.
@@ -284,6 +261,14 @@ struct Picked {
 }
 
 impl Picked {
+    fn has_room(&self) -> bool {
+        self.taken == 0 || self.taken < self.bytes_max
+    }
+
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_sub(self.taken)
+    }
+
     /// Takes the batches of `block` that are wanted and end before `bound`, as one slice. Says
     /// whether the next block may be asked.
     fn take(&mut self, block: &Bytes, bound: Offset) -> Result<bool, &'static str> {
@@ -317,28 +302,4 @@ impl Picked {
         }
         failure.map_or(Ok(goes_on), Err)
     }
-}
-
-/// The latest record so far, and what its batch claims.
-struct Latest {
-    batch_timestamp: i64,
-    found: Option<(Offset, i64)>,
-}
-
-/// The batch with the largest timestamp among those that end before `bound`.
-pub(in crate::storage) fn latest_batch(
-    block: &[u8],
-    bound: Offset,
-) -> Result<Option<StoredBatch<'_>>, &'static str> {
-    let mut best: Option<StoredBatch<'_>> = None;
-    for batch in stored_batches(block) {
-        let batch = batch.map_err(|_| BAD_BATCH)?;
-        if batch.last_offset() >= bound {
-            break;
-        }
-        if best.is_none_or(|best| best.max_timestamp() < batch.max_timestamp()) {
-            best = Some(batch);
-        }
-    }
-    Ok(best)
 }

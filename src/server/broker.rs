@@ -134,8 +134,10 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
             directories: directories.ids(),
         },
     )?;
-    let recovered =
-        recover_all(&directories, &controller.image(), &settings, &topic_defaults, cores.len())?;
+    let stores = cores.len() * directories.directories().len();
+    let store_config = store_config(&settings, preflight.descriptor_limit(), stores);
+    let image = controller.image();
+    let recovered = recover_all(&directories, &image, &store_config, &topic_defaults, cores.len())?;
     let broker = Arc::new(BrokerView {
         id: settings.node_id,
         host: settings.listen.advertised_host.clone(),
@@ -145,7 +147,8 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
         configs: BrokerConfigs::new(&settings, listen),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let plan = StartPlan { settings: Arc::new(settings), directories, cores, listen, broker };
+    let settings = Arc::new(settings);
+    let plan = StartPlan { settings, directories, cores, listen, broker, store_config };
     runtime.block_on(control(plan, controller, recovered, on_ready))
 }
 
@@ -175,11 +178,10 @@ type RecoveredLogs = Vec<Vec<ShardRecovered>>;
 fn recover_all(
     directories: &DataDirectories,
     image: &MetadataImage,
-    settings: &Settings,
+    config: &StoreConfig,
     topic_defaults: &TopicDefaults,
     shard_count: usize,
 ) -> Result<RecoveredLogs, BrokerError> {
-    let config = store_config(settings);
     let now_ms = Clock::real().wall_ms();
     let live = |tp: &TopicPartition| {
         let topic = image.topic_by_id(tp.topic_id)?;
@@ -189,7 +191,7 @@ fn recover_all(
     let mut all = Vec::new();
     for directory in directories.directories() {
         let (path, id) = (directory.path(), directory.id().bytes());
-        let recovery = recover(&Disk::Blocking, path, id, &config, now_ms, &live);
+        let recovery = recover(&Disk::Blocking, path, id, config, now_ms, &live);
         let mut recovered = futures_lite::future::block_on(recovery)?;
         info!(directory = %path.display(), report = ?recovered.report(), "recovered");
         let shards = (0..shard_count).map(|idx| {
@@ -214,6 +216,7 @@ struct StartPlan {
     cores: Vec<usize>,
     listen: SocketAddr,
     broker: Arc<BrokerView>,
+    store_config: StoreConfig,
 }
 
 /// A running core as the control thread knows it.
@@ -304,7 +307,7 @@ fn start_core(
     let paths = plan.directories.directories().iter().map(|dir| dir.path().to_path_buf());
     let start = CoreStart {
         directories: paths.zip(recovered).collect(),
-        store_config: store_config(&settings),
+        store_config: plan.store_config.clone(),
         reconciler: Reconciler {
             directories: plan.directories.ids(),
             topic_defaults: plan.broker.topic_defaults.clone(),
@@ -332,8 +335,14 @@ fn start_core(
     Ok((RunningCore { thread, commands, alive }, is_ready))
 }
 
-fn store_config(settings: &Settings) -> StoreConfig {
+/// Segment files that a store holds open, at least and at most.
+const OPEN_SEGMENTS: (usize, usize) = (64, 8192);
+
+/// Half of the descriptors are left to connections.
+fn store_config(settings: &Settings, descriptors: u64, stores: usize) -> StoreConfig {
+    let share = usize::try_from(descriptors / 2).unwrap_or(usize::MAX) / stores.max(1);
     StoreConfig {
+        open_segments_max: share.clamp(OPEN_SEGMENTS.0, OPEN_SEGMENTS.1),
         journal_file_bytes: settings.storage.journal_file_bytes,
         journal_files_max: settings.storage.journal_file_count,
         read_cache_bytes: settings.storage.read_cache_bytes,

@@ -13,7 +13,12 @@ use super::task;
 use crate::base::ids::{LeaderEpoch, Offset, ShardId, TopicPartition};
 use crate::base::signal::{Event, OneReceiver};
 use crate::partition::read_plan::{ReadError, ReadOutcome, ReadRequest};
-use crate::storage::StorageError;
+use crate::storage::{ReadPlan, StorageError};
+
+/// Bytes that one answer brings from disk: they are in memory until the client has taken them, and
+/// beyond this they only make it colder. A fetch may bring less than it asks for, and the next one
+/// follows at once; Kafka, whose kernel sends from its page cache, has no need of such a bound.
+const OLD_BYTES_MAX: usize = 8 << 20;
 
 /// What is wanted of one partition.
 #[derive(Clone, Copy)]
@@ -157,8 +162,8 @@ async fn read_here(
             }
         }
     }
-    let mut results = Vec::with_capacity(planned.len());
-    for outcome in planned {
+    let mut results = Vec::with_capacity(asks.len());
+    for outcome in planned.outcomes {
         results.push(carry_out(outcome).await);
     }
     reply.send(&shard, results);
@@ -168,41 +173,52 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The plans of one answer.
+struct Plans {
+    outcomes: Vec<Planned>,
+    bytes: usize,
+    /// Whether waiting could change anything: not if somebody must be told something now, or if
+    /// the answer is as large as it may be.
+    may_grow: bool,
+}
+
 /// Plans every partition without waiting; who comes after `bytes_max` is used up gets its offsets
 /// and no records.
-fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Vec<Planned> {
-    let mut left = bytes_max;
-    let mut anything = false;
-    asks.iter()
-        .map(|ask| {
-            let owned = shard.table().get(&ask.tp).ok_or(ReadFailure::NotOwned)?;
-            let bytes_max = if anything { left } else { left.max(1) };
-            let request =
-                ReadRequest { bytes_max: ask.request.bytes_max.min(bytes_max), ..ask.request };
-            let mut outcome = owned.partition().borrow().plan_read(&request)?;
-            let bytes = outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected());
-            if anything && bytes > left {
-                outcome.plan = None; // only the first batch of an answer may be too large
+fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Plans {
+    let mut plans = Plans { outcomes: Vec::with_capacity(asks.len()), bytes: 0, may_grow: true };
+    let mut old_left = OLD_BYTES_MAX;
+    for ask in asks {
+        let left = bytes_max.saturating_sub(plans.bytes);
+        let planned = plan(shard, ask, if plans.bytes > 0 { left } else { left.max(1) });
+        plans.outcomes.push(planned.map(|mut outcome| {
+            let expected = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_expected);
+            let old = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_from_disk);
+            // Only the first batch of an answer may be too large.
+            if plans.bytes > 0 && (expected > left || old > old_left) {
+                outcome.plan = None;
+                plans.may_grow = false;
             } else {
-                left = left.saturating_sub(bytes);
-                anything |= bytes > 0;
+                plans.bytes += expected;
+                old_left = old_left.saturating_sub(old);
             }
-            Ok(outcome)
-        })
-        .collect()
+            plans.may_grow &= outcome.diverging.is_none();
+            outcome
+        }));
+        plans.may_grow &= plans.outcomes.last().is_some_and(Result::is_ok);
+    }
+    plans
+}
+
+fn plan(shard: &Shard, ask: &ReadAsk, bytes_max: usize) -> Planned {
+    let owned = shard.table().get(&ask.tp).ok_or(ReadFailure::NotOwned)?;
+    let request = ReadRequest { bytes_max: ask.request.bytes_max.min(bytes_max), ..ask.request };
+    let outcome = owned.partition().borrow().plan_read(&request)?;
+    Ok(outcome)
 }
 
 /// Whether the client would rather have the answer now than wait.
-fn is_enough(planned: &[Planned], bytes_min: usize) -> bool {
-    let mut bytes = 0;
-    for outcome in planned {
-        match outcome {
-            Err(_) => return true,
-            Ok(outcome) if outcome.diverging.is_some() => return true,
-            Ok(outcome) => bytes += outcome.plan.as_ref().map_or(0, |plan| plan.bytes_expected()),
-        }
-    }
-    bytes >= bytes_min
+fn is_enough(plans: &Plans, bytes_min: usize) -> bool {
+    !plans.may_grow || plans.bytes >= bytes_min
 }
 
 async fn carry_out(planned: Planned) -> ReadResult {

@@ -32,6 +32,12 @@ impl ReadPlan {
         }
     }
 
+    /// How many of them come from a disk.
+    #[must_use]
+    pub fn bytes_from_disk(&self) -> usize {
+        if self.segments.is_empty() { 0 } else { self.bytes_max }
+    }
+
     /// The slices, if all are in memory.
     #[must_use]
     pub fn is_ready(&self) -> Option<Vec<Bytes>> {

@@ -44,6 +44,9 @@ impl SegmentLimits {
     }
 }
 
+/// Entries of all indexes in memory, 40 bytes each: those of 160 GiB in blocks of 128 KiB.
+const INDEX_ENTRIES_MAX: usize = 5 << 18;
+
 /// An index in memory.
 #[derive(Clone)]
 enum LoadedIndex {
@@ -63,6 +66,13 @@ pub(in crate::storage) struct OpenSegment {
 impl OpenSegment {
     pub(in crate::storage) fn file(&self) -> &File {
         &self.file
+    }
+
+    fn index_entries(&self) -> usize {
+        match &*self.index.borrow() {
+            Some(LoadedIndex::Stored(entries) | LoadedIndex::Rebuilt(entries, _)) => entries.len(),
+            None => 0,
+        }
     }
 
     /// Forgets the index: a block was not where it said.
@@ -283,7 +293,7 @@ impl SegmentFiles {
             }
             if let Some(entries) = self.load_index(key, mark, file_bytes).await? {
                 let entries = Rc::new(entries);
-                *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
+                self.keep_index(segment, LoadedIndex::Stored(entries.clone()));
                 return Ok(entries);
             }
             tracing::warn!(segment = %self.path(key, "log").display(), "the index does not check: it is rebuilt");
@@ -291,7 +301,7 @@ impl SegmentFiles {
             let mut entries = self.rebuild_index(key, segment, Vec::new(), 0, file_bytes).await?;
             entries.truncate(count);
             let entries = Rc::new(entries);
-            *segment.index.borrow_mut() = Some(LoadedIndex::Stored(entries.clone()));
+            self.keep_index(segment, LoadedIndex::Stored(entries.clone()));
             return Ok(entries);
         }
         let (known, covered) = match held {
@@ -304,8 +314,24 @@ impl SegmentFiles {
             _ => (Vec::new(), 0),
         };
         let entries = Rc::new(self.rebuild_index(key, segment, known, covered, file_bytes).await?);
-        *segment.index.borrow_mut() = Some(LoadedIndex::Rebuilt(entries.clone(), file_bytes));
+        self.keep_index(segment, LoadedIndex::Rebuilt(entries.clone(), file_bytes));
         Ok(entries)
+    }
+
+    /// Keeps an index in memory, and forgets those of segments that were used long ago where all
+    /// together are too large.
+    fn keep_index(&self, segment: &OpenSegment, loaded: LoadedIndex) {
+        *segment.index.borrow_mut() = Some(loaded);
+        let open = self.open.borrow();
+        let mut entries: usize = open.values().map(|open| open.index_entries()).sum();
+        while entries > INDEX_ENTRIES_MAX {
+            let others = open.values().filter(|other| {
+                !std::ptr::eq(Rc::as_ptr(other), segment) && other.index_entries() > 0
+            });
+            let Some(oldest) = others.min_by_key(|other| other.last_used.get()) else { return };
+            entries -= oldest.index_entries();
+            oldest.forget_index();
+        }
     }
 
     async fn load_index(

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod crc;
 pub mod ids;
 pub mod limits;
+pub mod parallel;
 pub mod signal;
 pub mod varint;

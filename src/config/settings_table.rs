@@ -157,7 +157,7 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
     plain(
         "journal.file.count",
         Kind::Int,
-        "4",
+        "8",
         Valid::Between(3, 64),
         "Journal files that a shard keeps in turn; when all are full, producers wait for segments.",
     ),

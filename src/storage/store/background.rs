@@ -2,12 +2,21 @@
 
 use std::rc::Rc;
 
+use crate::base::parallel::run_parallel;
+
 use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;
 use super::super::journal::{Group, ReplayFrom};
 use super::super::log::{IndexFlush, LogState};
 use super::super::segment::{SegmentKey, write_extent};
 use super::{CheckpointTurns, LogRef, SlotOf, Store};
+
+/// Index files that a checkpoint writes at the same time: opening them is what takes long.
+const INDEXES_AT_ONCE: usize = 16;
+
+/// Logs whose extents are written at the same time: beginning a segment takes the file system a
+/// dozen times as long as writing to one.
+const WRITES_AT_ONCE: usize = 8;
 
 /// A moment's state of the store, to be made durable.
 struct Image {
@@ -22,8 +31,8 @@ struct Image {
 pub(super) type Garbage = (LogRef, SegmentKey);
 
 impl Store {
-    /// One step of writing behind: the next extent of the log that has a whole one, or that has
-    /// waited for longer than the window of journal bytes, or of the one that waits longest when
+    /// One step of writing behind: an extent of each of a few logs that have a whole one, or that
+    /// have waited for longer than the window of journal bytes, or of those that wait longest when
     /// the journal has no free file. Waits when there is nothing to do.
     ///
     /// # Errors
@@ -33,8 +42,10 @@ impl Store {
             self.latch.check()?;
             {
                 let _turn = self.write_gate.enter().await;
-                if let Some((slot, log)) = self.pick_to_write() {
-                    return self.write_log(slot, &log).await;
+                let picked = self.pick_to_write();
+                if !picked.is_empty() {
+                    let writes = picked.iter().map(|(slot, log)| self.write_log(*slot, log));
+                    return run_parallel(WRITES_AT_ONCE, writes).await.into_iter().collect();
                 }
             }
             self.wait_for_work().await?;
@@ -167,7 +178,20 @@ impl Store {
         }
     }
 
-    fn pick_to_write(&self) -> Option<(SlotOf, LogRef)> {
+    /// Logs to write an extent of, each of them once.
+    fn pick_to_write(&self) -> Vec<(SlotOf, LogRef)> {
+        let mut picked: Vec<(SlotOf, LogRef)> = Vec::new();
+        while picked.len() < WRITES_AT_ONCE {
+            let Some((slot, log)) = self.next_to_write() else { break };
+            // What is left of it after its first extent is queued again then.
+            if picked.iter().all(|(other, _)| *other != slot) {
+                picked.push((slot, log));
+            }
+        }
+        picked
+    }
+
+    fn next_to_write(&self) -> Option<(SlotOf, LogRef)> {
         loop {
             let ready = self.ready.borrow_mut().pop_front();
             let Some(slot) = ready else { break };
@@ -263,11 +287,13 @@ impl Store {
     }
 
     async fn write_checkpoint(&self, image: &Image, clean: bool) -> std::io::Result<()> {
-        for (log, flush) in &image.flushes {
-            if !log.borrow().is_deleted() {
-                let written = self.files.write_index(flush.key, flush.first, &flush.entries);
-                super::super::segment::missing_is_none(written.await)?;
-            }
+        let flushes = image.flushes.iter().filter(|(log, _)| !log.borrow().is_deleted());
+        let writes = flushes.map(|(_, flush)| async {
+            let written = self.files.write_index(flush.key, flush.first, &flush.entries).await;
+            super::super::segment::missing_is_none(written)
+        });
+        for written in run_parallel(INDEXES_AT_ONCE, writes).await {
+            written?;
         }
         self.files.sync_written().await?;
         let checkpoint = Checkpoint {

@@ -20,7 +20,7 @@ use thalweg::io::tcp::{TcpListener, TcpStream};
 #[path = "io_support/mod.rs"]
 mod support;
 use support::{
-    Cost, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring, rounds, wanted,
+    Cost, Meter, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring, rounds, wanted,
 };
 
 const MESSAGE: usize = 128;
@@ -46,14 +46,6 @@ struct Load {
 
 /// A server on a thread of its own, which ends when its clients do and returns its CPU time.
 type Server = fn(Load, mpsc::Sender<SocketAddr>) -> Duration;
-
-/// CPU time of this thread.
-fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: plain system call with room for its result.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 async fn serve(stream: TcpStream, load: Load) {
     match load.work {
@@ -101,11 +93,11 @@ fn ring_server(load: Load, addr: mpsc::Sender<SocketAddr>, idle: IdlePolicy) -> 
             let (stream, _) = listener.accept().await.expect("accepted");
             tasks.push(glommio::spawn_local(serve(stream, load)));
         }
-        let before = thread_cpu();
+        let before = Meter::thread_cpu();
         for task in tasks {
             task.await;
         }
-        thread_cpu() - before
+        Meter::thread_cpu() - before
     })
 }
 
@@ -131,7 +123,7 @@ fn blocking(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
         stream.set_nodelay(true).expect("set");
         threads.push(std::thread::spawn(move || {
             pin(0);
-            let before = thread_cpu();
+            let before = Meter::thread_cpu();
             let mut buf = vec![7u8; CHUNK];
             match load.work {
                 Work::Echo => loop {
@@ -153,7 +145,7 @@ fn blocking(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
                     }
                 }
             }
-            thread_cpu() - before
+            Meter::thread_cpu() - before
         }));
     }
     threads.into_iter().map(|thread| thread.join().expect("the thread ends")).sum()
@@ -174,7 +166,7 @@ fn bare(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
         bufs.push(vec![7u8; room]);
     }
     let mut ring = raw_ring();
-    let before = thread_cpu();
+    let before = Meter::thread_cpu();
     let mut left = vec![load.count * CHUNK; load.connections];
     let mut open = load.connections;
     let recv = |i: usize, bufs: &mut Vec<Vec<u8>>| {
@@ -210,7 +202,7 @@ fn bare(load: Load, addr: mpsc::Sender<SocketAddr>) -> Duration {
             }
         }
     }
-    thread_cpu() - before
+    Meter::thread_cpu() - before
 }
 
 /// Runs the load from core 1; the time includes no connecting.

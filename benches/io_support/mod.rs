@@ -26,6 +26,14 @@ impl Meter {
         Meter { start: Instant::now(), cpu: process_cpu() }
     }
 
+    /// CPU time of the calling thread alone.
+    pub fn thread_cpu() -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: plain system call with room for its result.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
     pub fn stop(self) -> Cost {
         Cost { wall: self.start.elapsed(), cpu: process_cpu().saturating_sub(self.cpu) }
     }

@@ -4,6 +4,10 @@
 /// Both 512-byte and 4 KiB devices accept it.
 pub const BLOCK_ALIGN: usize = 4096;
 
+/// Where the first batch of a journal group and of a segment block lies in it: the same in both, so
+/// that pages of a large batch can go from the one to the other as they are.
+pub const BATCH_PLACE: usize = 80;
+
 /// Kafka's default for `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 100 * 1024 * 1024;
 

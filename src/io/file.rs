@@ -36,6 +36,21 @@ impl File {
         }
     }
 
+    /// As [`File::write_at`] of the slices one behind the other. Each is aligned and a multiple of
+    /// the block size long, as if it were written alone.
+    pub async fn write_slices_at(
+        &self,
+        slices: Vec<Bytes>,
+        pos: u64,
+        durable: bool,
+    ) -> io::Result<()> {
+        match self {
+            File::Blocking(file) => file.write_slices_at(&slices, pos, durable),
+            File::Ring(file) => file.write_slices_at(slices, pos, durable).await,
+            File::Sim(file) => file.paced(|| file.write_slices_at(&slices, pos, durable)).await,
+        }
+    }
+
     /// Reads up to `len` bytes at `pos`; fewer only at the end of the file.
     pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
         match self {
@@ -111,6 +126,14 @@ impl BlockingFile {
 
     fn write_at(&self, bytes: &[u8], pos: u64, durable: bool) -> io::Result<()> {
         self.file.write_all_at(bytes, pos)?;
+        if durable { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn write_slices_at(&self, slices: &[Bytes], mut pos: u64, durable: bool) -> io::Result<()> {
+        for slice in slices {
+            self.file.write_all_at(slice, pos)?;
+            pos += slice.len() as u64;
+        }
         if durable { self.file.sync_data() } else { Ok(()) }
     }
 

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use io_uring::{opcode, types};
 
 use super::buf::IoBuf;
-use super::reactor::{Memory, Reactor};
+use super::reactor::{Memory, Message, Reactor};
 use crate::base::limits::BLOCK_ALIGN;
 
 /// The largest count of one request; the kernel itself stops at 2 GiB - 4 KiB.
 const REQUEST_BYTES_MAX: usize = 1 << 30;
+
+/// Slices that one request writes; the kernel takes 1,024.
+const VECTORS_PER_WRITE_MAX: usize = 256;
 
 /// A file of this core's ring. Clones share the descriptor.
 #[derive(Clone)]
@@ -61,6 +64,46 @@ impl RingFile {
                 Err(error) => return Err(error),
             };
             bytes = bytes.split_off(written.min(bytes.len()));
+            pos += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes the slices one behind the other, with as few requests as they need.
+    pub(super) async fn write_slices_at(
+        &self,
+        slices: Vec<Bytes>,
+        mut pos: u64,
+        durable: bool,
+    ) -> io::Result<()> {
+        let flags = if durable { libc::RWF_DSYNC } else { 0 };
+        let mut message = Message::new(slices);
+        let mut first = 0;
+        while first < message.vector_count() {
+            let vectors = message.vectors(first, VECTORS_PER_WRITE_MAX);
+            let count = u32::try_from(vectors.len()).expect("few");
+            let request = opcode::Writev::new(self.fd(), vectors.as_ptr(), count)
+                .offset(pos)
+                .rw_flags(flags)
+                .build();
+            // SAFETY: the pointer leads to vectors of the message, and they to its slices; the
+            // operation keeps it.
+            let op = unsafe {
+                let memory = Memory::Message(message);
+                Reactor::current().submit(request, memory, Some(self.file.clone()))
+            };
+            let (result, memory) = op.await.split();
+            let Memory::Message(back) = memory else {
+                unreachable!("memory comes back as it went")
+            };
+            message = back;
+            let written = match result {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(written) => written as usize,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(error),
+            };
+            first = message.advance(first, written);
             pos += written as u64;
         }
         Ok(())

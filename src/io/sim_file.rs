@@ -49,6 +49,28 @@ impl SimFile {
         Ok(())
     }
 
+    pub(super) fn write_slices_at(
+        &self,
+        slices: &[Bytes],
+        pos: u64,
+        durable: bool,
+    ) -> io::Result<()> {
+        let mut at = pos;
+        for slice in slices {
+            self.check_alignment(at, slice.len(), slice.as_ptr().addr())?;
+            at += slice.len() as u64;
+        }
+        // One request: it is torn, or fails, as one.
+        let len = slices.iter().map(Bytes::len).sum();
+        let mut whole = IoBuf::alloc(len);
+        let mut filled = 0;
+        for slice in slices {
+            whole[filled..filled + slice.len()].copy_from_slice(slice);
+            filled += slice.len();
+        }
+        self.write_at(&whole[..len], pos, durable)
+    }
+
     pub(super) fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
         self.check_alignment(pos, len, 0)?;
         if let Some(fault) = self.strike(SimOp::Read) {

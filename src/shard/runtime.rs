@@ -18,6 +18,7 @@ use super::table::PartitionTable;
 use super::task;
 use crate::base::clock::Clock;
 use crate::base::ids::ShardId;
+use crate::io::buf::IoBuf;
 use crate::io::reactor::{IdlePolicy, Reactor, ReactorConfig, interrupt_long_sleeps};
 
 /// glommio looks at I/O and foreign wake-ups at least this often while tasks are runnable. Its
@@ -27,6 +28,10 @@ const PREEMPT_TIMER: Duration = Duration::from_micros(500);
 /// Locked memory that glommio registers for each executor. Files and sockets go through our own
 /// ring, so the smallest that it accepts is enough.
 pub const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// The part of a shard's memory that free buffers may keep: as much as waits for the disk in a bad
+/// moment, or that memory goes back to the system and comes again cold, which costs more than a copy.
+const POOL_PART: usize = 4;
 
 /// How one shard is set up.
 #[derive(Clone)]
@@ -136,6 +141,7 @@ async fn shard_main<F>(config: ShardConfig, main: impl FnOnce(Rc<Shard>) -> F) -
 where
     F: Future<Output = io::Result<()>> + 'static,
 {
+    IoBuf::set_pool_bytes_max(config.memory_bytes / POOL_PART);
     let reactor = Reactor::install(ReactorConfig { ring_entries: 1024 })?;
     let mesh = Mesh::join(config.mesh, config.shard, reactor.clone());
     let shard = Rc::new(Shard {

@@ -73,6 +73,11 @@ impl Message {
         &raw const self.header
     }
 
+    /// The vectors from `first` on, at most `run` of them, for a file.
+    pub(in crate::io) fn vectors(&self, first: usize, run: usize) -> &[libc::iovec] {
+        &self.vectors[first..self.vectors.len().min(first + run)]
+    }
+
     /// Notes that `sent` bytes from vector `first` on are gone; returns the next vector to send.
     pub(in crate::io) fn advance(&mut self, mut first: usize, mut sent: usize) -> usize {
         while let Some(vector) = self.vectors.get_mut(first) {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! file  = header block (4 KiB), groups, each at a multiple of 4 KiB
-//! group = GroupHeader (64) | payload: stamped batches, back to back | pad to 8 | EntryHeader (64)
-//!         for each entry | zeros up to 4 KiB
+//! group = GroupHeader (80) | payload: stamped batches | pad to 8 | EntryHeader (64) for each entry |
+//!         zeros up to 4 KiB
 //! ```
 //! One CRC covers a group's header and its entries. The payload has none of its own: an entry
 //! repeats every field of its batch that lies outside the batch's CRC, so that both together cover
@@ -14,16 +14,20 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
-use crate::base::limits::BLOCK_ALIGN;
+use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN};
 
 /// Version of the journal's format.
-pub(in crate::storage) const JOURNAL_VERSION: u16 = 1;
+pub(in crate::storage) const JOURNAL_VERSION: u16 = 2;
 
 const FILE_MAGIC: [u8; 4] = *b"TWJF";
 const GROUP_MAGIC: [u8; 4] = *b"TWJG";
 
-/// Bytes of a group's header.
-pub(in crate::storage) const GROUP_HEADER_BYTES: usize = 64;
+/// Bytes of a group's header: as many as of a segment block's, so that a large batch lies in a group
+/// as it will lie in a block, and most of it can be written there as it is.
+pub(in crate::storage) const GROUP_HEADER_BYTES: usize = BATCH_PLACE;
+/// Batches from this size on begin [`BATCH_PLACE`] bytes behind a multiple of 4 KiB; the bytes before
+/// them are zeros. Smaller ones follow each other at once.
+pub(in crate::storage) const LARGE_BATCH_BYTES: usize = 128 << 10;
 /// Bytes of one entry.
 pub(in crate::storage) const ENTRY_BYTES: usize = 64;
 /// Where a file's first group lies.
@@ -124,7 +128,7 @@ pub(in crate::storage) struct GroupHeader {
     durable_through: U64,
     payload_bytes: U32,
     entry_count: U32,
-    reserved: [u8; 24],
+    reserved: [u8; 40],
 }
 
 const _: () = assert!(size_of::<GroupHeader>() == GROUP_HEADER_BYTES);
@@ -146,7 +150,7 @@ impl GroupHeader {
             durable_through: durable_through.into(),
             payload_bytes: payload_bytes.into(),
             entry_count: u32::try_from(entries.len()).expect("bounded by the group's bytes").into(),
-            reserved: [0; 24],
+            reserved: [0; 40],
         };
         header.crc = header.checksum(entries.as_bytes()).into();
         header
@@ -196,6 +200,15 @@ impl GroupHeader {
 /// Where the entries lie in a group with that much payload.
 pub(in crate::storage) fn entries_begin(payload_bytes: usize) -> usize {
     (GROUP_HEADER_BYTES + payload_bytes).next_multiple_of(8)
+}
+
+/// Where a batch lies in a group that has `payload_bytes` before it.
+pub(in crate::storage) fn batch_begin(payload_bytes: usize, batch_bytes: usize) -> usize {
+    let next = GROUP_HEADER_BYTES + payload_bytes;
+    if batch_bytes < LARGE_BATCH_BYTES {
+        return next;
+    }
+    (next - BATCH_PLACE).next_multiple_of(BLOCK_ALIGN) + BATCH_PLACE
 }
 
 fn total_bytes(payload_bytes: u64, entry_count: u64) -> u64 {

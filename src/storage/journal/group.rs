@@ -11,7 +11,8 @@ use crate::io::buf::IoBuf;
 use crate::record::{RecordBatch, Stamp};
 
 use super::format::{
-    ENTRY_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, entries_begin, group_bytes,
+    ENTRY_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, batch_begin, entries_begin,
+    group_bytes,
 };
 
 /// Where a group lies in the journal.
@@ -151,7 +152,9 @@ impl OpenGroup {
 
     /// Whether one more entry with `batch_bytes` of payload fits.
     pub(in crate::storage) fn fits(&self, batch_bytes: usize) -> bool {
-        group_bytes(self.payload_bytes + batch_bytes, self.entries.len() + 1) <= self.buf.len()
+        let begin = batch_begin(self.payload_bytes, batch_bytes);
+        let payload_bytes = begin + batch_bytes - GROUP_HEADER_BYTES;
+        group_bytes(payload_bytes, self.entries.len() + 1) <= self.buf.len()
     }
 
     pub(in crate::storage) fn shared(&self) -> &Rc<Group> {
@@ -196,7 +199,8 @@ impl OpenGroup {
         last: Offset,
     ) -> u32 {
         assert!(self.fits(batch.len_bytes()), "the journal opens a group that fits");
-        let start = GROUP_HEADER_BYTES + self.payload_bytes;
+        let start = batch_begin(self.payload_bytes, batch.len_bytes());
+        self.buf[GROUP_HEADER_BYTES + self.payload_bytes..start].fill(0);
         let dst = &mut self.buf[start..start + batch.len_bytes()];
         batch.stamp_into(dst, stamp);
         let crc = u32::from_be_bytes(dst[17..21].try_into().expect("four bytes"));
@@ -209,7 +213,7 @@ impl OpenGroup {
             crc,
             (stamp.base_offset, last),
         ));
-        self.payload_bytes += batch.len_bytes();
+        self.payload_bytes = start as usize + batch.len_bytes() - GROUP_HEADER_BYTES;
         start
     }
 

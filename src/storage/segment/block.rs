@@ -5,14 +5,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
-use crate::base::limits::BLOCK_ALIGN;
+use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN};
 use crate::record::stored_batches;
 
 const BLOCK_MAGIC: [u8; 4] = *b"TWSB";
 const SEGMENT_VERSION: u16 = 1;
 
 /// Bytes of a block's header; its batches follow at once.
-pub(in crate::storage) const BLOCK_HEADER_BYTES: usize = 80;
+pub(in crate::storage) const BLOCK_HEADER_BYTES: usize = BATCH_PLACE;
 
 /// Bytes of a batch before those that its CRC covers.
 const FRONT_BYTES: usize = 21;

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use zerocopy::IntoBytes;
 
 use crate::base::ids::Offset;
+use crate::base::limits::BLOCK_ALIGN;
 use crate::io::buf::IoBuf;
 
 use super::super::checkpoint::{self, SNAPSHOT_MAGIC};
 use super::super::error::StorageError;
 use super::super::journal::Group;
+use super::super::journal::format::LARGE_BATCH_BYTES;
 use super::super::log::{Log, SegmentSnapshot, WriteStep};
 use super::SegmentKey;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_bytes, fronts_crc};
@@ -65,34 +67,91 @@ impl ExtentPlan {
         entries
     }
 
-    /// The bytes to write: the one copy of record bytes behind the acknowledgement.
-    fn assemble(&self, files: &SegmentFiles) -> Bytes {
-        let total = self.file_bytes();
-        let mut buf = IoBuf::alloc(total);
-        let mut pos = 0;
-        for block in &self.blocks {
-            let end = pos + block_bytes(block.payload_bytes);
-            let fronts = block.slices.iter().fold(0, |crc, slice| {
-                fronts_crc(crc, slice).expect("a log's memory holds whole batches")
-            });
-            let header = BlockHeader::new(
-                self.key.topic_partition,
-                block.payload_bytes,
-                (block.base_offset, block.last_offset),
-                block.max_timestamp,
-                fronts,
-            );
-            buf[pos..pos + BLOCK_HEADER_BYTES].copy_from_slice(header.as_bytes());
-            pos += BLOCK_HEADER_BYTES;
-            for slice in &block.slices {
-                buf[pos..pos + slice.len()].copy_from_slice(slice);
-                pos += slice.len();
+    /// The bytes to write. Small batches are copied into it, the one copy of record bytes behind
+    /// the acknowledgement; of a large one only what shares a page with a block's ends.
+    fn assemble(&self, files: &SegmentFiles) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        let mut copied: &[BlockPlan] = &[];
+        for (index, block) in self.blocks.iter().enumerate() {
+            if let Some(middle) = block.pages() {
+                pieces.extend(copy_blocks(self.key, copied, files));
+                pieces.extend(self.around(block, middle, files));
+                copied = &[];
+            } else {
+                copied = &self.blocks[index - copied.len()..=index];
             }
-            files.ledger().count_extent(block.payload_bytes);
-            buf[pos..end].fill(0);
-            pos = end;
         }
-        buf.freeze(total)
+        pieces.extend(copy_blocks(self.key, copied, files));
+        pieces
+    }
+
+    /// A block whose batch already lies in memory as in a block: its first page, with the header,
+    /// the pages that are written as they are, and its last page.
+    fn around(&self, block: &BlockPlan, middle: Bytes, files: &SegmentFiles) -> [Bytes; 3] {
+        let batch = &block.slices[0];
+        let begin = BLOCK_ALIGN - BLOCK_HEADER_BYTES;
+        let rest = &batch[begin + middle.len()..];
+        let mut first = IoBuf::alloc(BLOCK_ALIGN);
+        first[..BLOCK_HEADER_BYTES].copy_from_slice(block.header(self.key).as_bytes());
+        first[BLOCK_HEADER_BYTES..BLOCK_ALIGN].copy_from_slice(&batch[..begin]);
+        let mut last = IoBuf::alloc(BLOCK_ALIGN);
+        last[..rest.len()].copy_from_slice(rest);
+        last[rest.len()..BLOCK_ALIGN].fill(0);
+        files.ledger().count_extent(begin + rest.len());
+        let last_bytes = if rest.is_empty() { 0 } else { BLOCK_ALIGN };
+        [first.freeze(BLOCK_ALIGN), middle, last.freeze(last_bytes)]
+    }
+}
+
+/// Blocks put together in memory of their own; nothing if there are none.
+fn copy_blocks(key: SegmentKey, blocks: &[BlockPlan], files: &SegmentFiles) -> Option<Bytes> {
+    let total: usize = blocks.iter().map(|block| block_bytes(block.payload_bytes)).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut buf = IoBuf::alloc(total);
+    let mut pos = 0;
+    for block in blocks {
+        let end = pos + block_bytes(block.payload_bytes);
+        buf[pos..pos + BLOCK_HEADER_BYTES].copy_from_slice(block.header(key).as_bytes());
+        pos += BLOCK_HEADER_BYTES;
+        for slice in &block.slices {
+            buf[pos..pos + slice.len()].copy_from_slice(slice);
+            pos += slice.len();
+        }
+        files.ledger().count_extent(block.payload_bytes);
+        buf[pos..end].fill(0);
+        pos = end;
+    }
+    Some(buf.freeze(total))
+}
+
+impl BlockPlan {
+    fn header(&self, key: SegmentKey) -> BlockHeader {
+        let fronts = self.slices.iter().fold(0, |crc, slice| {
+            fronts_crc(crc, slice).expect("a log's memory holds whole batches")
+        });
+        BlockHeader::new(
+            key.topic_partition,
+            self.payload_bytes,
+            (self.base_offset, self.last_offset),
+            self.max_timestamp,
+            fronts,
+        )
+    }
+
+    /// The whole pages of the block behind its first one, if they lie in memory as they will in
+    /// the file: a large batch in a journal's group does.
+    fn pages(&self) -> Option<Bytes> {
+        let [batch] = &self.slices[..] else { return None };
+        let begin = BLOCK_ALIGN - BLOCK_HEADER_BYTES;
+        if batch.len() < LARGE_BATCH_BYTES
+            || !batch.as_ptr().addr().wrapping_add(begin).is_multiple_of(BLOCK_ALIGN)
+        {
+            return None;
+        }
+        let whole = (batch.len() - begin) / BLOCK_ALIGN * BLOCK_ALIGN;
+        Some(batch.slice(begin..begin + whole))
     }
 }
 
@@ -127,7 +186,7 @@ pub(in crate::storage) async fn write_extent(
 async fn write(files: &Rc<SegmentFiles>, plan: &ExtentPlan) -> std::io::Result<()> {
     let segment =
         if plan.creates { files.create(plan.key).await? } else { files.open(plan.key).await? };
-    segment.file().write_at(plan.assemble(files), plan.pos, false).await?;
+    segment.file().write_slices_at(plan.assemble(files), plan.pos, false).await?;
     files.note_written(plan.key);
     Ok(())
 }

@@ -499,6 +499,53 @@ fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Resident memory of a process, bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn clients_that_do_not_take_their_answers_hold_no_more_than_their_share_of_memory() {
+    const SLOW_CLIENTS: usize = 60;
+    const MIB: u64 = 1 << 20;
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let flags = ["--cores", "0", "--set", "shard.memory.bytes=64MiB"];
+    let broker = Broker::start(&data, &flags);
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.create_topic("t", 1, &[]), 0);
+    let value = vec![7; 900_000];
+    for _ in 0..20 {
+        assert_eq!(client.produce("t", 0, &batch_of(1, &value).bytes()).error, 0);
+    }
+    assert_eq!(broker.stop().code(), Some(0));
+    // Nothing is in memory after a start.
+    let broker = Broker::start(&data, &flags);
+    let before = resident(broker.pid());
+    let slow: Vec<Client> = (0..SLOW_CLIENTS)
+        .map(|_| {
+            let mut client = Client::connect(broker.address());
+            client.send_fetch(("t", 0, 0), 50 << 20, 0);
+            client
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let grown = resident(broker.pid()).saturating_sub(before) / MIB;
+    println!("{SLOW_CLIENTS} clients asked for 17 MiB each: {grown} MiB more than before");
+    // 16 MiB of answers, the buffers of a few reads, read-ahead, journal; 480 MiB if all were read.
+    assert!(grown < 120, "{grown} MiB");
+    // Others are served meanwhile, and these, once the slow ones are gone.
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.produce("t", 0, &batch_of(1, b"v").bytes()).error, 0);
+    drop(slow);
+    let fetched = client.fetch("t", 0, 0, 50 << 20);
+    assert_eq!(fetched.error, 0);
+    assert!(fetched.records.len() > 900_000);
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
 /// A mounted file system that goes with the value.
 struct Mounted(PathBuf);
 

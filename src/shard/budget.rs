@@ -2,8 +2,18 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::task;
 use crate::base::signal::Event;
+
+/// How long, and how often, [`AnswerBudget::wait_for_room`] looks: only an overloaded core does.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
+const ROOM_LOOKS_MAX: usize = 1000;
 
 /// A pool of bytes. Cheap to clone: clones share the pool.
 #[derive(Clone)]
@@ -52,6 +62,89 @@ impl Drop for Permit {
     }
 }
 
+/// A bound on the bytes of answers that wait for their clients to take them. Unlike a [`Budget`]'s,
+/// its permits may be given back on another core.
+#[derive(Clone)]
+pub struct AnswerBudget {
+    limit: usize,
+    used: Arc<AtomicUsize>,
+}
+
+/// Bytes taken from an [`AnswerBudget`]; dropping gives them back.
+struct AnswerPermit {
+    used: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+/// Bytes of an answer with the permit to hold the whole of it.
+struct Held {
+    bytes: Bytes,
+    _permit: AnswerPermit,
+}
+
+impl AnswerBudget {
+    /// A pool of `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> AnswerBudget {
+        AnswerBudget { limit, used: Arc::default() }
+    }
+
+    /// Whether an answer of `bytes` may be held now: if there is room, or nothing else is held.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used == 0 || used.saturating_add(bytes) <= self.limit
+    }
+
+    /// Waits until an answer of `bytes` may be held. Where clients do not take what they asked for,
+    /// that may be never: `false` after a while, and others get empty answers and ask again.
+    pub async fn wait_for_room(&self, bytes: usize) -> bool {
+        for _ in 0..ROOM_LOOKS_MAX {
+            if self.has_room(bytes) {
+                return true;
+            }
+            task::sleep(ROOM_PAUSE).await;
+        }
+        false
+    }
+
+    /// Counts `bytes` until the last slice of what comes back is dropped, wherever that is.
+    #[must_use]
+    pub fn hold(&self, bytes: usize) -> Hold {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Hold(AnswerPermit { used: self.used.clone(), bytes })
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// A place in an [`AnswerBudget`] that is not yet tied to an answer.
+pub struct Hold(AnswerPermit);
+
+impl Hold {
+    /// Ties the place to `bytes`: it is free again when they are dropped.
+    #[must_use]
+    pub fn tie(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _permit: self.0 })
+    }
+}
+
+impl Drop for AnswerPermit {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +175,20 @@ mod tests {
             drop(large);
             next.await;
         });
+    }
+
+    #[test]
+    fn an_answer_counts_until_its_last_slice_is_gone() {
+        let budget = AnswerBudget::new(100);
+        assert!(budget.has_room(1000), "a large answer alone is let through");
+        let tied = budget.hold(80).tie(Bytes::from_static(b"records"));
+        assert!(budget.has_room(20) && !budget.has_room(21));
+        let slice = tied.slice(2..4);
+        drop(tied);
+        assert_eq!(budget.used(), 80);
+        std::thread::spawn(move || assert_eq!(&slice[..], b"co")).join().expect("no panic");
+        assert_eq!(budget.used(), 0);
+        drop(budget.hold(5));
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::storage::{ReadPlan, StorageError};
 /// Bytes that one answer brings from disk: they are in memory until the client has taken them, and
 /// beyond this they only make it colder. A fetch may bring less than it asks for, and the next one
 /// follows at once; Kafka, whose kernel sends from its page cache, has no need of such a bound.
-const OLD_BYTES_MAX: usize = 8 << 20;
+pub const OLD_BYTES_MAX: usize = 8 << 20;
 
 /// What is wanted of one partition.
 #[derive(Clone, Copy)]
@@ -162,9 +162,23 @@ async fn read_here(
             }
         }
     }
+    if !shard.answers().wait_for_room(planned.bytes).await {
+        for outcome in planned.outcomes.iter_mut().flatten() {
+            outcome.plan = None;
+        }
+        planned.bytes = 0;
+    }
+    let mut hold = (planned.bytes > 0).then(|| shard.answers().hold(planned.bytes));
     let mut results = Vec::with_capacity(asks.len());
     for outcome in planned.outcomes {
-        results.push(carry_out(outcome).await);
+        let mut result = carry_out(outcome).await;
+        if let Ok(answer) = &mut result
+            && let Some(first) = answer.records.first_mut()
+            && let Some(hold) = hold.take()
+        {
+            *first = hold.tie(std::mem::take(first));
+        }
+        results.push(result);
     }
     reply.send(&shard, results);
 }

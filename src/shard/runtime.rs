@@ -11,7 +11,7 @@ use std::time::Duration;
 use glommio::{LocalExecutorBuilder, Placement};
 use tracing::error;
 
-use super::budget::Budget;
+use super::budget::{AnswerBudget, Budget};
 use super::mesh::{Mesh, MeshPlan};
 use super::stores::Stores;
 use super::table::PartitionTable;
@@ -32,6 +32,9 @@ pub const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 /// The part of a shard's memory that free buffers may keep: as much as waits for the disk in a bad
 /// moment, or that memory goes back to the system and comes again cold, which costs more than a copy.
 const POOL_PART: usize = 4;
+
+/// The part of a shard's memory that records on their way to clients may hold.
+const ANSWERS_PART: usize = 4;
 
 /// How one shard is set up.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ pub struct Shard {
     mesh: Mesh,
     clock: Clock,
     budget: Budget,
+    answers: AnswerBudget,
     table: PartitionTable,
     stores: Stores,
     draining: Cell<bool>,
@@ -82,6 +86,12 @@ impl Shard {
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// Bytes of records that answers may hold until clients have taken them.
+    #[must_use]
+    pub fn answers(&self) -> &AnswerBudget {
+        &self.answers
     }
 
     /// The partitions that this shard owns.
@@ -149,6 +159,7 @@ where
         mesh,
         clock: Clock::real(),
         budget: Budget::new(config.memory_bytes),
+        answers: AnswerBudget::new(config.memory_bytes / ANSWERS_PART),
         table: PartitionTable::default(),
         stores: Stores::default(),
         draining: Cell::new(false),

@@ -27,7 +27,7 @@ use crate::server::dispatch::Request;
 use crate::server::errors;
 use crate::server::handlers::topics::find_topic;
 use crate::server::reply::Answer;
-use crate::shard::reads::{ReadAnswer, ReadAsk, ReadResult, ReadTerms, Seen};
+use crate::shard::reads::{OLD_BYTES_MAX, ReadAnswer, ReadAsk, ReadResult, ReadTerms, Seen};
 use crate::shard::runtime::Shard;
 
 /// A longer wait makes no sense to a client: its own request time-out is shorter.
@@ -93,9 +93,11 @@ fn session_error(fetch: &FetchRequest) -> Option<ErrorCode> {
 
 fn terms_of(fetch: &FetchRequest, any_failed: bool) -> ReadTerms {
     let bytes_max = usize::try_from(fetch.bytes_max()).unwrap_or(0).min(ANSWER_BYTES_MAX);
+    let bytes_min = usize::try_from(fetch.bytes_min()).unwrap_or(0);
     let wait_ms = if any_failed { 0 } else { fetch.wait_ms_max().clamp(0, WAIT_MS_MAX) };
     ReadTerms {
-        bytes_min: usize::try_from(fetch.bytes_min()).unwrap_or(0).min(bytes_max),
+        // Who wants more than an answer may bring from disk does not wait for it in vain.
+        bytes_min: bytes_min.min(bytes_max).min(OLD_BYTES_MAX),
         bytes_max,
         wait_max: Duration::from_millis(u64::from(wait_ms.unsigned_abs())),
     }

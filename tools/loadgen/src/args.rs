@@ -8,6 +8,7 @@ use serde::Serialize;
 use thalweg::record::Compression;
 
 use crate::load::schedule::Arrivals;
+use crate::report::condition::Condition;
 use crate::units::{Rate, parse_bytes, parse_cpus, parse_duration, parse_pair};
 
 /// Measures brokers that speak Kafka's wire protocol: throughput, and latency from the intended
@@ -27,6 +28,8 @@ pub enum Command {
     Run(RunArgs),
     /// Start a Thalweg next to this program, run data through it, show the figures, stop it.
     FirstLight(FirstLightArgs),
+    /// Find the highest rate that a broker holds, and draw latency over throughput up to it.
+    Saturate(SaturateArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
 }
@@ -158,12 +161,41 @@ pub struct RunArgs {
     /// Write the report as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Write a line for each second as CSV to this file.
+    #[arg(long)]
+    pub csv: Option<PathBuf>,
+    /// Write the histograms of each measured second to this file, in HdrHistogram's log format.
+    #[arg(long)]
+    pub hlog: Option<PathBuf>,
+    /// Exit with 4 if this holds, like `p99 > 5ms` or `produced < 100MB/s`; may be repeated.
+    #[arg(long)]
+    pub fail_if: Vec<Condition>,
     /// A name for this run, kept in the report.
     #[arg(long, default_value = "")]
     pub label: String,
     /// No live line.
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// `thalweg-bench saturate`.
+#[derive(Args, Clone, Debug)]
+pub struct SaturateArgs {
+    /// The workload of each step; `--warmup` and `--duration` are a step's. With `--rate` the search
+    /// begins there, else with what a closed loop reaches.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// A rate is held if the publish latency's p99 is at most this, ...
+    #[arg(long, default_value = "50ms", value_parser = parse_duration)]
+    pub p99_max: Duration,
+    /// ... the p99 of the delay between intended and actual send at most this, and 99 % of what was
+    /// offered is acknowledged in time.
+    #[arg(long, default_value = "20ms", value_parser = parse_duration)]
+    pub delay_max: Duration,
+    /// The search ends when the lowest rate that was not held is this part above the highest that
+    /// was.
+    #[arg(long, default_value_t = 0.02)]
+    pub precision: f64,
 }
 
 /// `thalweg-bench first-light`.
@@ -199,6 +231,9 @@ pub struct NullBrokerArgs {
     /// Keep the latest batches in memory, so that consumers get something.
     #[arg(long)]
     pub keep: bool,
+    /// Take no more than this many records a second, like `200k/s`: a broker of known capacity.
+    #[arg(long)]
+    pub capacity: Option<Rate>,
     /// What it does when idle.
     #[arg(long, default_value = "spin")]
     pub idle: Idle,

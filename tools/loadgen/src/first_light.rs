@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::args::{Acks, FirstLightArgs, Idle, Workload};
 use crate::load::schedule::Arrivals;
 use crate::report::{Report, table};
-use crate::run::{self, RunError, RunSpec};
+use crate::run::{self, Outcome, RunError, RunSpec};
 use crate::units::Rate;
 use thalweg::record::Compression;
 
@@ -26,7 +26,7 @@ const READY_WAIT: Duration = Duration::from_secs(30);
 const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// `thalweg-bench first-light`. `Ok(false)` if requests failed.
-pub fn command(args: &FirstLightArgs) -> Result<bool, RunError> {
+pub fn command(args: &FirstLightArgs) -> Result<Outcome, RunError> {
     let binary = broker_binary(args.thalweg.as_deref())?;
     let cpus = run::allowed_cpus();
     let broker_cpu = cpus[0];
@@ -64,6 +64,7 @@ pub fn command(args: &FirstLightArgs) -> Result<bool, RunError> {
             idle,
             label: label.to_owned(),
             quiet: false,
+            hlog: None,
         };
         match run::execute(&spec) {
             Ok(report) => {
@@ -89,7 +90,8 @@ pub fn command(args: &FirstLightArgs) -> Result<bool, RunError> {
     if let Some(path) = &args.json {
         run::write_json(path, &reports)?;
     }
-    Ok(!reports.iter().any(Report::failed))
+    let failed = reports.iter().any(Report::failed);
+    Ok(if failed { Outcome::Failed } else { Outcome::Fine })
 }
 
 /// The two parts of the look: what it can carry, and how fast it answers at a load that it holds.

@@ -14,6 +14,7 @@
 //! | [`load`] | one load core: schedule, lanes, consumers |
 //! | [`run`] | a whole run, from topic to report |
 //! | [`report`] | the table, the JSON, the live line, the warnings |
+//! | [`saturate`] | the search for the highest rate that is held |
 //! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 
@@ -26,5 +27,6 @@ pub mod measure;
 pub mod null_broker;
 pub mod report;
 pub mod run;
+pub mod saturate;
 pub mod units;
 pub mod wire;

@@ -1,21 +1,24 @@
 //! Flags in, exit code out: 0 the run took place, 1 it could not, 2 wrong flags, 3 it took place
-//! and requests failed.
+//! and requests failed, 4 it took place and a condition of `--fail-if` holds.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
-use thalweg_bench::{first_light, null_broker, run};
+use thalweg_bench::run::Outcome;
+use thalweg_bench::{first_light, null_broker, run, saturate};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::command(&args),
+        Command::Saturate(args) => saturate::command(&args),
         Command::FirstLight(args) => first_light::command(&args),
         Command::NullBroker(args) => null_broker::command(&args),
     };
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(3),
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(3),
+        Ok(Outcome::Condition) => ExitCode::from(4),
         Err(error) => {
             eprintln!("thalweg-bench: {error}");
             ExitCode::FAILURE

@@ -4,7 +4,7 @@
 //! Not here: durability, correctness for anybody else. One executor, one core.
 //! Callers: `main` (`null-broker`), tests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +23,8 @@ use thalweg::protocol::{ApiKey, ErrorCode, RequestHeader, api_key, fetch, produc
 use crate::args::{Idle, NullBrokerArgs};
 use crate::client::frames::{Broken, FrameReader};
 use crate::load::core::{driven, on_core};
-use crate::run::RunError;
+use crate::run::{Outcome, RunError};
+use crate::units::Rate;
 use crate::wire::fetch::walk_batches;
 
 /// Batches kept for each partition, where any are: enough for a reader that keeps up.
@@ -38,14 +39,21 @@ pub struct NullOptions {
     pub stall: Option<(Duration, Duration)>,
     /// Answer every n-th Produce request with this error.
     pub fail_every: Option<(u64, ErrorCode)>,
+    /// Records a second that it takes: one server, one queue, for all connections.
+    pub capacity: Option<f64>,
     /// Spin when idle, as the load cores do.
     pub spin: bool,
 }
 
 /// `thalweg-bench null-broker`: serves until it is killed.
-pub fn command(args: &NullBrokerArgs) -> Result<bool, RunError> {
+pub fn command(args: &NullBrokerArgs) -> Result<Outcome, RunError> {
     let spin = args.idle == Idle::Spin;
-    let options = NullOptions { keep: args.keep, spin, ..NullOptions::default() };
+    let capacity = match args.capacity {
+        None => None,
+        Some(Rate::RecordsPerSecond(records)) => Some(records),
+        Some(_) => return Err(RunError::Flags("--capacity is in records, like 200k/s".to_owned())),
+    };
+    let options = NullOptions { keep: args.keep, capacity, spin, ..NullOptions::default() };
     let addr = start(args.core, args.listen, options)
         .map_err(|error| RunError::Io("the null broker", error))?;
     println!("null broker ready at {addr}, cpu {}", args.core);
@@ -84,6 +92,8 @@ async fn serve(listener: &TcpListener, options: NullOptions) {
         topics: RefCell::default(),
         first_produce: RefCell::default(),
         produced: RefCell::default(),
+        records: Cell::new(0),
+        busy_until: Cell::new(Instant::now()),
         appended: Event::new(),
     });
     while let Ok((stream, _)) = listener.accept().await {
@@ -99,6 +109,10 @@ struct NullBroker {
     topics: RefCell<BTreeMap<String, Vec<Partition>>>,
     first_produce: RefCell<Option<Instant>>,
     produced: RefCell<u64>,
+    /// Records taken, ever.
+    records: Cell<u64>,
+    /// When all that was taken is done, where there is a capacity.
+    busy_until: Cell<Instant>,
     appended: Event,
 }
 
@@ -137,6 +151,7 @@ impl NullBroker {
         self.stall().await;
         let request = produce::ProduceRequest::parse(body, header.version()).ok()?;
         let mut results = Vec::new();
+        let records_before = self.records.get();
         for topic in request.topics() {
             let name = String::from_utf8_lossy(topic.topic().name()?.as_bytes()).into_owned();
             for partition in topic.partitions() {
@@ -144,6 +159,7 @@ impl NullBroker {
             }
         }
         self.appended.notify();
+        self.work_off(self.records.get() - records_before).await;
         if request.acks() == 0 {
             return Some(Vec::new());
         }
@@ -183,6 +199,7 @@ impl NullBroker {
         if walk_batches(&records, None, |it| partition.end += i64::from(it.record_count)).is_err() {
             return produce::PartitionResult::failed(ErrorCode::CorruptMessage);
         }
+        self.records.set(self.records.get() + (partition.end - base).cast_unsigned());
         if self.options.keep {
             let mut stored = BytesMut::from(&records[..]);
             stored[..8].copy_from_slice(&base.to_be_bytes());
@@ -192,6 +209,21 @@ impl NullBroker {
             }
         }
         produce::PartitionResult::appended(Offset(base), -1, Offset::ZERO)
+    }
+
+    /// Waits until a server of this capacity has done all that came before, and these records.
+    async fn work_off(&self, records: u64) {
+        /// Idle time that is made up for: a timer that fires late is no loss of capacity.
+        const SLACK: Duration = Duration::from_millis(2);
+        let Some(capacity) = self.options.capacity else { return };
+        let now = Instant::now();
+        let begin = now.checked_sub(SLACK).map_or(now, |then| then.max(self.busy_until.get()));
+        let done = begin + Duration::from_secs_f64(records as f64 / capacity);
+        self.busy_until.set(done);
+        let left = done.saturating_duration_since(now);
+        if !left.is_zero() {
+            glommio::timer::sleep(left).await;
+        }
     }
 
     async fn stall(&self) {

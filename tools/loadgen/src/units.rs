@@ -103,11 +103,12 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
     Ok(bytes as usize)
 }
 
-/// Reads a duration: `30s`, `500ms`, `2m`, `1h`.
+/// Reads a duration: `30s`, `500ms`, `250us`, `2m`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let what = "a duration is like `500ms`, `30s`, `2m`";
     let (number, unit) = split_number(text).ok_or(what)?;
     let seconds = match unit {
+        "us" | "µs" => number / 1e6,
         "ms" => number / 1e3,
         "s" => number,
         "m" => number * 60.0,
@@ -174,6 +175,7 @@ mod tests {
         assert_eq!(parse_bytes("1.5KiB"), Ok(1536));
         assert!(parse_bytes("1.3B").is_err() && parse_bytes("x").is_err());
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert!(parse_duration("5").is_err() && parse_duration("9999h").is_err());
         assert_eq!(parse_cpus("3,0-1,1"), Ok(vec![0, 1, 3]));

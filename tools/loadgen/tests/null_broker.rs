@@ -1,6 +1,7 @@
 //! Whole runs against the null broker, over real sockets and rings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -11,6 +12,10 @@ use thalweg_bench::report::{Report, table};
 use thalweg_bench::run::{self, RunSpec};
 
 fn load(addr: SocketAddr, flags: &str) -> Report {
+    load_to(addr, flags, None)
+}
+
+fn load_to(addr: SocketAddr, flags: &str, hlog: Option<PathBuf>) -> Report {
     let line = format!("x run --bootstrap {addr} {flags}");
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
     let Command::Run(args) = cli.command else { panic!("not a run") };
@@ -25,6 +30,7 @@ fn load(addr: SocketAddr, flags: &str) -> Report {
         idle: Idle::Park, // tests share their machine
         label: String::new(),
         quiet: true,
+        hlog,
     };
     let report = run::execute(&spec).expect("the run takes place");
     eprintln!("{}", table::render(&report));
@@ -121,4 +127,67 @@ fn a_broker_that_is_not_there_is_an_error_before_the_run() {
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
     let Command::Run(args) = cli.command else { panic!("not a run") };
     assert!(run::command(&args).is_err());
+}
+
+#[test]
+fn seconds_and_histograms_are_written_for_other_tools_and_add_up() {
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let hlog = dir.path().join("run.hlog");
+    let addr = broker(NullOptions::default());
+    let flags =
+        "--record-bytes 100 --batch-records 1 --rate 500records/s --warmup 1s --duration 2s";
+    let report = load_to(addr, flags, Some(hlog.clone()));
+    let text = std::fs::read(&hlog).expect("the log is there");
+    let mut publish = Histogram::<u64>::new(3).expect("valid");
+    let mut tags = std::collections::BTreeSet::new();
+    for entry in IntervalLogIterator::new(&text) {
+        let LogEntry::Interval(interval) = entry.expect("readable") else { continue };
+        let tag = interval.tag().expect("each has a tag").as_str().to_owned();
+        if tag == "publish" {
+            let bytes = base64::Engine::decode(
+                &base64::engine::general_purpose::STANDARD,
+                interval.encoded_histogram(),
+            );
+            let histogram: Histogram<u64> = Deserializer::new()
+                .deserialize(&mut std::io::Cursor::new(bytes.expect("base64")))
+                .expect("a histogram");
+            publish.add(histogram).expect("fits");
+        }
+        tags.insert(tag);
+    }
+    assert_eq!(tags.into_iter().collect::<Vec<_>>(), ["delay", "publish", "service"]);
+    let expected = report.latency.response.as_ref().expect("acks");
+    assert_eq!(publish.len(), expected.samples);
+    let p99_us = publish.value_at_quantile(0.99) as f64 / 1e3;
+    assert!((p99_us / expected.us("p99").expect("p99") - 1.0).abs() < 0.01);
+
+    let table = thalweg_bench::report::csv::render(&report);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{table}");
+    let column = rows[0].iter().position(|name| *name == "acked_records").expect("a column");
+    let acked: u64 =
+        rows[1..].iter().map(|row| row[column].parse::<u64>().expect("a number")).sum();
+    assert!(acked >= report.counters.acked_records, "the warm-up's come on top");
+}
+
+#[test]
+fn a_condition_that_holds_is_told_with_its_figure() {
+    use thalweg_bench::report::condition::{Condition, Verdict};
+    let addr = broker(NullOptions::default());
+    let report = load(
+        addr,
+        "--record-bytes 100 --batch-records 1 --rate 200records/s --warmup 0s --duration 1s",
+    );
+    let judge = |text: &str| text.parse::<Condition>().expect("a condition").judge(&report);
+    assert_eq!(judge("p99 > 10m"), Verdict::No);
+    assert!(matches!(judge("p50 > 0us"), Verdict::Yes(text) if text.contains("p50 > 0us")));
+    assert_eq!(judge("errors > 0"), Verdict::No);
+    assert!(matches!(judge("records < 1k/s"), Verdict::Yes(_)));
+    // Nobody consumed, and nobody named the broker's process.
+    assert!(matches!(judge("e2e.p99 > 1h"), Verdict::Missing(_)));
+    assert!(matches!(judge("core-s/GB > 100"), Verdict::Missing(_)));
 }

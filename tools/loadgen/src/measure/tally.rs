@@ -40,6 +40,19 @@ pub struct Latencies {
     pub end_to_end: Histogram<u64>,
 }
 
+impl Latencies {
+    /// Each histogram with its name in logs.
+    #[must_use]
+    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 4] {
+        [
+            ("publish", &self.response),
+            ("service", &self.service),
+            ("delay", &self.delay),
+            ("end_to_end", &self.end_to_end),
+        ]
+    }
+}
+
 /// Counters of one interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {

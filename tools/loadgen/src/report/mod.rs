@@ -4,7 +4,10 @@
 //! it looks bad; doubts about a figure stand beside it.
 //! Callers: `run`, `first_light`.
 
+pub mod condition;
+pub mod csv;
 pub mod env;
+pub mod hlog;
 pub mod live;
 pub mod table;
 pub mod warnings;

@@ -12,6 +12,7 @@ use crate::load::recorder::{Interval, Window};
 use crate::measure::percentiles::Summary;
 use crate::measure::proc::{ProcessReading, device_flushes};
 use crate::measure::tally::Tally;
+use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
 
 /// A load core that is silent for so long after the deadline will never speak again.
@@ -82,6 +83,7 @@ pub struct Collector {
     core_count: usize,
     broker_pid: Option<u32>,
     live: LiveLine,
+    hlog: Option<HistogramLog>,
     pending: BTreeMap<u64, (Tally, usize, f64)>,
     collected: Collected,
 }
@@ -95,6 +97,7 @@ impl Collector {
         core_count: usize,
         broker_pid: Option<u32>,
         live: LiveLine,
+        hlog: Option<HistogramLog>,
     ) -> Collector {
         let collected = Collected {
             total: Tally::new(),
@@ -109,6 +112,7 @@ impl Collector {
             core_count,
             broker_pid,
             live,
+            hlog,
             pending: BTreeMap::new(),
             collected,
         }
@@ -151,6 +155,9 @@ impl Collector {
             self.finish_second(second, &tally, busiest);
         }
         self.live.end();
+        if let Some(Err(error)) = self.hlog.take().map(HistogramLog::finish) {
+            eprintln!("thalweg-bench: the histogram log is incomplete: {error}");
+        }
         Some(self.collected)
     }
 
@@ -203,6 +210,13 @@ impl Collector {
             busiest_core,
         };
         self.live.show(&line);
+        if line.measured
+            && let Some(hlog) = &mut self.hlog
+            && let Err(error) = hlog.second(Duration::from_secs(second), &tally.latencies)
+        {
+            eprintln!("thalweg-bench: the histogram log ends at second {second}: {error}");
+            self.hlog = None;
+        }
         self.collected.seconds.push(line);
     }
 }

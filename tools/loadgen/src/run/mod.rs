@@ -11,7 +11,7 @@ pub mod setup;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -25,8 +25,10 @@ use crate::load::consumer::ConsumerPlan;
 use crate::load::core::{CorePlan, start};
 use crate::load::recorder::Window;
 use crate::measure::proc;
+use crate::report::condition::Verdict;
+use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
-use crate::report::{Generator, Report, Target, table};
+use crate::report::{Generator, Report, Target, csv, table};
 use crate::wire::batch::{BatchShape, BatchTemplate};
 use crate::wire::fetch::FetchLimits;
 use collect::Collector;
@@ -81,10 +83,52 @@ pub struct RunSpec {
     pub label: String,
     /// No live line.
     pub quiet: bool,
+    /// Where the histograms of each second go.
+    pub hlog: Option<PathBuf>,
 }
 
-/// `thalweg-bench run`. `Ok(false)` if requests failed.
-pub fn command(args: &RunArgs) -> Result<bool, RunError> {
+/// How a run that took place is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to complain about.
+    Fine,
+    /// Requests failed.
+    Failed,
+    /// A condition of `--fail-if` holds.
+    Condition,
+}
+
+/// `thalweg-bench run`.
+pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
+    let report = execute(&spec_of(args))?;
+    print!("{}", table::render(&report));
+    if let Some(path) = &args.json {
+        write_json(path, &report)?;
+    }
+    if let Some(path) = &args.csv {
+        std::fs::write(path, csv::render(&report))
+            .map_err(|error| RunError::Io("writing the CSV file", error))?;
+    }
+    let mut holds = false;
+    for condition in &args.fail_if {
+        match condition.judge(&report) {
+            Verdict::No => {}
+            Verdict::Yes(text) | Verdict::Missing(text) => {
+                println!("FAIL {text}");
+                holds = true;
+            }
+        }
+    }
+    Ok(match (report.failed(), holds) {
+        (true, _) => Outcome::Failed,
+        (false, true) => Outcome::Condition,
+        (false, false) => Outcome::Fine,
+    })
+}
+
+/// The run that the flags ask for.
+#[must_use]
+pub fn spec_of(args: &RunArgs) -> RunSpec {
     let topic = match &args.topic {
         Some(name) => TopicChoice::Existing {
             name: name.clone(),
@@ -92,7 +136,7 @@ pub fn command(args: &RunArgs) -> Result<bool, RunError> {
         },
         None => fresh_topic(&args.workload, args.topic_configs.clone(), args.replication),
     };
-    let spec = RunSpec {
+    RunSpec {
         bootstrap: args.bootstrap.clone(),
         cores: match &args.cores {
             Some(cores) => cores.clone(),
@@ -105,13 +149,8 @@ pub fn command(args: &RunArgs) -> Result<bool, RunError> {
         idle: args.idle,
         label: args.label.clone(),
         quiet: args.quiet,
-    };
-    let report = execute(&spec)?;
-    print!("{}", table::render(&report));
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
+        hlog: args.hlog.clone(),
     }
-    Ok(!report.failed())
 }
 
 /// Writes `value` as JSON to `path`.
@@ -189,7 +228,9 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
     }
     drop(out);
     let live = LiveLine::new(!spec.quiet, spec.workload.warmup + spec.workload.duration);
-    let collector = Collector::new(window, clock, cores.len(), spec.broker_pid, live);
+    let hlog = spec.hlog.as_deref().map(HistogramLog::create).transpose();
+    let hlog = hlog.map_err(|error| RunError::Io("the histogram log", error))?;
+    let collector = Collector::new(window, clock, cores.len(), spec.broker_pid, live, hlog);
     let collected = collector.collect(&intervals).ok_or_else(|| {
         RunError::Io("a load core", io::Error::other("is stuck: the run is lost, start it again"))
     })?;

@@ -113,6 +113,11 @@ pub struct Workload {
     /// Idempotent producers.
     #[arg(long)]
     pub idempotent: bool,
+    /// Every record carries who sent it, its number and a checksum; what comes back is compared with
+    /// what was acknowledged. Exit code 3 if anything is lost, reordered or corrupt (or, from
+    /// idempotent producers, there twice). Slow: not for figures.
+    #[arg(long)]
+    pub verify: bool,
     /// Bytes of one partition that a fetch asks for.
     #[arg(long, default_value = "1MiB", value_parser = parse_bytes)]
     pub fetch_bytes: usize,

@@ -109,6 +109,7 @@ fn parts(warmup: Duration, duration: Duration) -> [(&'static str, Workload); 2] 
         compression: Compression::None,
         entropy: 0.5,
         idempotent: false,
+        verify: false,
         fetch_bytes: 1 << 20,
         from_beginning: false,
         warmup,

@@ -30,6 +30,17 @@ use crate::wire::fetch::walk_batches;
 /// Batches kept for each partition, where any are: enough for a reader that keeps up.
 const BATCHES_KEPT_MAX: usize = 1024;
 
+/// What a broker must not do with what it acknowledged; verify mode is tried on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Every tenth batch is acknowledged and not kept.
+    Lose,
+    /// Every tenth batch is kept twice.
+    Repeat,
+    /// A byte of every tenth batch is changed.
+    Spoil,
+}
+
 /// How the null broker behaves.
 #[derive(Clone, Debug, Default)]
 pub struct NullOptions {
@@ -39,6 +50,8 @@ pub struct NullOptions {
     pub stall: Option<(Duration, Duration)>,
     /// Answer every n-th Produce request with this error.
     pub fail_every: Option<(u64, ErrorCode)>,
+    /// What it does wrong, if it keeps anything.
+    pub misdeed: Option<Misdeed>,
     /// Records a second that it takes: one server, one queue, for all connections.
     pub capacity: Option<f64>,
     /// Spin when idle, as the load cores do.
@@ -203,7 +216,22 @@ impl NullBroker {
         if self.options.keep {
             let mut stored = BytesMut::from(&records[..]);
             stored[..8].copy_from_slice(&base.to_be_bytes());
-            partition.kept.push_back((base, stored.freeze()));
+            match self.options.misdeed.filter(|_| count.is_multiple_of(10)) {
+                Some(Misdeed::Lose) => stored.clear(),
+                Some(Misdeed::Spoil) => *stored.last_mut().expect("a batch has bytes") ^= 1,
+                Some(Misdeed::Repeat) => {
+                    let again = partition.end;
+                    partition.end += again - base;
+                    let mut copy = stored.clone();
+                    copy[..8].copy_from_slice(&again.to_be_bytes());
+                    partition.kept.push_back((base, stored.split().freeze()));
+                    partition.kept.push_back((again, copy.freeze()));
+                }
+                None => {}
+            }
+            if !stored.is_empty() {
+                partition.kept.push_back((base, stored.freeze()));
+            }
             if partition.kept.len() > BATCHES_KEPT_MAX {
                 partition.kept.pop_front();
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use thalweg::protocol::ErrorCode;
 use thalweg_bench::args::{Cli, Command, Idle};
-use thalweg_bench::null_broker::{NullOptions, start};
+use thalweg_bench::null_broker::{Misdeed, NullOptions, start};
 use thalweg_bench::report::{Report, table};
 use thalweg_bench::run::{self, RunSpec};
 
@@ -190,4 +190,35 @@ fn a_condition_that_holds_is_told_with_its_figure() {
     // Nobody consumed, and nobody named the broker's process.
     assert!(matches!(judge("e2e.p99 > 1h"), Verdict::Missing(_)));
     assert!(matches!(judge("core-s/GB > 100"), Verdict::Missing(_)));
+}
+
+#[test]
+fn verify_finds_nothing_wrong_with_a_broker_that_keeps_its_word() {
+    let addr = broker(NullOptions { keep: true, ..NullOptions::default() });
+    let flags = "--producers 3 --consumers 2 --partitions 4 --record-bytes 100 --batch-records 5 \
+                 --rate 2000records/s --warmup 300ms --duration 2s --verify";
+    for compression in ["none", "lz4", "zstd"] {
+        let report = load(addr, &format!("{flags} --compression {compression}"));
+        let found = report.verification.as_ref().expect("it was asked for");
+        assert!(found.acked_records >= 4000, "{found:?}");
+        assert_eq!(found.acked_records, found.seen_records);
+        assert!(found.holds(true) && !report.failed(), "{found:?}");
+    }
+}
+
+#[test]
+fn verify_finds_what_a_broker_loses_repeats_or_spoils() {
+    let flags = "--consumers 1 --record-bytes 100 --batch-records 5 --rate 500records/s --warmup 0s \
+                 --duration 2s --verify";
+    let found = |misdeed| {
+        let options = NullOptions { keep: true, misdeed: Some(misdeed), ..NullOptions::default() };
+        let report = load(broker(options), flags);
+        assert!(report.failed());
+        report.verification.expect("it was asked for")
+    };
+    assert!(found(Misdeed::Lose).lost_records >= 5);
+    let repeated = found(Misdeed::Repeat);
+    assert!(repeated.duplicated_records >= 5 && repeated.lost_records == 0, "{repeated:?}");
+    let spoilt = found(Misdeed::Spoil);
+    assert!(spoilt.corrupt_records >= 5 && spoilt.lost_records >= 5, "{spoilt:?}");
 }

@@ -12,6 +12,7 @@ use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
 use super::recorder::Recorder;
+use super::verify::MarkChecker;
 use crate::client::frames::{Broken, FrameReader};
 use crate::client::{admin, error_name};
 use crate::wire::fetch::{self, FetchLimits, FetchRequest, FetchedBatch, FetchedPartition};
@@ -40,6 +41,8 @@ pub struct ConsumerPlan {
     pub stamp_at: Option<usize>,
     /// Whether batches carry this run's timestamps at all (somebody produces).
     pub timed: bool,
+    /// Verify mode: the run's number in the marks of its records.
+    pub verify: Option<u64>,
 }
 
 /// A consumer at work.
@@ -50,6 +53,7 @@ pub struct Consumer {
     recorder: Rc<Recorder>,
     producing: Arc<AtomicUsize>,
     index: HashMap<i32, usize>,
+    checker: Option<MarkChecker>,
 }
 
 /// Where one partition stands.
@@ -76,10 +80,11 @@ impl Consumer {
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
         producing: Arc<AtomicUsize>,
+        checker: Option<MarkChecker>,
     ) -> Rc<Consumer> {
         let index =
             plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
-        Rc::new(Consumer { plan, client_id, pacer, recorder, producing, index })
+        Rc::new(Consumer { plan, client_id, pacer, recorder, producing, index, checker })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
@@ -189,6 +194,9 @@ impl Consumer {
                 position.next_offset = partition.log_start;
             }
             return Ok(());
+        }
+        if let Some(checker) = &self.checker {
+            checker.check(partition.partition, position.next_offset, partition.records);
         }
         fetch::walk_batches(partition.records, self.plan.stamp_at, |batch| {
             if batch.next_offset > position.next_offset {

@@ -19,9 +19,11 @@ use super::consumer::{Consumer, ConsumerPlan};
 use super::lane::{Lane, LanePlan};
 use super::pacer::Pacer;
 use super::recorder::{Interval, Recorder, Window};
+use super::verify::{MarkChecker, MarkingSender, SharedLedger};
 use crate::args::Idle;
 use crate::client::call::CLIENT_ID;
 use crate::clock::RunClock;
+use crate::measure::ledger::Ledger;
 use crate::wire::batch::BatchTemplate;
 use crate::wire::produce::FrameTemplate;
 
@@ -66,10 +68,12 @@ pub struct CorePlan {
 }
 
 /// What a load core says in the end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct CoreEnd {
     /// When its last task ended, ns of the run's clock.
     pub finished_ns: u64,
+    /// The books of verify mode; empty otherwise.
+    pub ledger: Ledger,
 }
 
 /// Runs `task` on an executor of its own, pinned to `cpu`, with a reactor; returns its result.
@@ -160,10 +164,16 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
         plan.produce_version,
         &plan.batch,
     ));
+    let ledger = SharedLedger::default();
     let lanes: Vec<Rc<Lane>> = plan
         .lanes
         .iter()
-        .map(|lane| Lane::new(lane.clone(), template.clone(), pacer.clone(), recorder.clone()))
+        .map(|lane| {
+            let shape = plan.batch.shape();
+            let marking =
+                lane.verify.map(|run| MarkingSender::new(run, lane.id, shape, ledger.clone()));
+            Lane::new(lane.clone(), template.clone(), pacer.clone(), recorder.clone(), marking)
+        })
         .collect();
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
@@ -174,6 +184,7 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
             pacer.clone(),
             recorder.clone(),
             plan.producing.clone(),
+            consumer.verify.map(|run| MarkChecker::new(run, ledger.clone())),
         );
         tasks.push(glommio::spawn_local(ended.clone().after(consumer.run())));
     }
@@ -213,7 +224,7 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
     meter.note();
     // The collector may be gone only if the whole process is ending.
     let _ = out.send(recorder.take(plan.index, second_of(plan.window, finished_ns)));
-    CoreEnd { finished_ns }
+    CoreEnd { finished_ns, ledger: ledger.take() }
 }
 
 /// Counts tasks that have ended, so that none has to be awaited twice.

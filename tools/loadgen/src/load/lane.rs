@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_lite::future;
 use thalweg::io::tcp::TcpStream;
 
@@ -16,6 +16,7 @@ use super::pacer::Pacer;
 use super::recorder::{Recorder, Sent};
 use super::schedule::Schedule;
 use super::slots::{FramePool, InFlight, Slots};
+use super::verify::MarkingSender;
 use crate::client::admin;
 use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
@@ -50,6 +51,8 @@ pub struct LanePlan {
     pub records: u32,
     /// Bytes of the values of one batch.
     pub value_bytes: u64,
+    /// Verify mode: the run's number in the marks of its records.
+    pub verify: Option<u64>,
 }
 
 /// A lane at work.
@@ -63,6 +66,7 @@ pub struct Lane {
     schedule: RefCell<Schedule>,
     turn: Cell<usize>,
     correlation: Cell<i32>,
+    marking: Option<MarkingSender>,
 }
 
 /// The idempotent producer's state on one connection: one sequence for each partition.
@@ -79,6 +83,7 @@ impl Lane {
         template: Rc<FrameTemplate>,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
+        marking: Option<MarkingSender>,
     ) -> Rc<Lane> {
         let pool = FramePool::new(Bytes::copy_from_slice(template.frame()));
         let schedule = RefCell::new(plan.schedule.clone());
@@ -88,6 +93,7 @@ impl Lane {
             schedule,
             turn: Cell::new(0),
             correlation: Cell::new(0),
+            marking,
             plan,
             template,
             pacer,
@@ -182,7 +188,9 @@ impl Lane {
             self.pacer.worked();
             send_done_ns = self.now();
             let wire_bytes = frame.len() as u64;
-            self.pool.borrow_mut().give_back(frame);
+            if self.marking.is_none() {
+                self.pool.borrow_mut().give_back(frame);
+            }
             if !self.plan.answered {
                 let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
                 self.recorder.acked(sent, send_done_ns, records, value_bytes, wire_bytes);
@@ -205,22 +213,32 @@ impl Lane {
             state.next_sequence[turn] = (next % (i64::from(i32::MAX) + 1)) as i32;
             (state.identity, sequence)
         });
-        let mut frame = self.pool.borrow_mut().take();
-        self.template.patch(
-            &mut frame,
-            &Send {
-                correlation_id,
-                partition: self.plan.partitions[turn],
-                wall_ms: self.pacer.clock().wall_ms(sent.intended_ns),
-                identity,
-                stamp: Stamp {
-                    run: self.plan.run,
-                    lane: self.plan.id,
-                    sequence: correlation_id as u16,
-                    intended_ns: sent.intended_ns,
-                },
+        let send = Send {
+            correlation_id,
+            partition: self.plan.partitions[turn],
+            wall_ms: self.pacer.clock().wall_ms(sent.intended_ns),
+            identity,
+            stamp: Stamp {
+                run: self.plan.run,
+                lane: self.plan.id,
+                sequence: correlation_id as u16,
+                intended_ns: sent.intended_ns,
             },
-        );
+        };
+        let frame = match &self.marking {
+            None => {
+                let mut frame = self.pool.borrow_mut().take();
+                self.template.patch(&mut frame, &send);
+                frame
+            }
+            Some(marking) => {
+                let batch = marking.batch(correlation_id, send.partition);
+                let template = self.template.with_batch(&batch);
+                let mut frame = BytesMut::from(template.frame());
+                template.patch(&mut frame, &send);
+                frame
+            }
+        };
         if self.plan.answered {
             self.slots.push(InFlight { correlation_id, sent });
         }
@@ -248,6 +266,9 @@ impl Lane {
             if request.correlation_id != correlation_id {
                 self.recorder.failed(request.sent);
                 return Err(Broken::Nonsense("answers out of order"));
+            }
+            if let Some(marking) = &self.marking {
+                marking.answered(correlation_id, acked.error == 0);
             }
             if acked.error == 0 {
                 let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);

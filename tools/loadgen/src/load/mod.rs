@@ -11,3 +11,4 @@ pub mod pacer;
 pub mod recorder;
 pub mod schedule;
 pub mod slots;
+pub mod verify;

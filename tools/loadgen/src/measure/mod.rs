@@ -6,6 +6,7 @@
 //! Invariant: histograms are merged, percentiles never averaged.
 //! Callers: `load`, `run`, `report`.
 
+pub mod ledger;
 pub mod percentiles;
 pub mod proc;
 pub mod tally;

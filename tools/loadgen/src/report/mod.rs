@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::args::{Idle, Workload};
 use crate::client::admin::HotVersions;
+use crate::measure::ledger::Verification;
 use crate::measure::percentiles::Summary;
 use crate::measure::tally::Counters;
 use crate::run::collect::{BrokerUse, Collected, Second};
@@ -164,6 +165,8 @@ pub struct Report {
     pub generator_core_s_per_gb: Option<f64>,
     /// Broker side.
     pub broker: Option<BrokerFigures>,
+    /// What verify mode found.
+    pub verification: Option<Verification>,
     /// Doubts.
     pub warnings: Vec<Warning>,
     /// Second by second.
@@ -232,6 +235,7 @@ impl Report {
             cores,
             generator_core_s_per_gb,
             broker,
+            verification: None,
             warnings: Vec::new(),
             seconds: collected.seconds,
         };
@@ -245,6 +249,7 @@ impl Report {
         self.counters.failed_requests > 0
             || self.counters.unanswered_requests > 0
             || !self.errors.is_empty()
+            || self.verification.as_ref().is_some_and(|it| !it.holds(self.workload.idempotent))
     }
 }
 

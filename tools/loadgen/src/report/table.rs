@@ -50,6 +50,21 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     throughput(report, out)?;
     latencies(report, out)?;
     machine(report, out)?;
+    if let Some(found) = &report.verification {
+        writeln!(
+            out,
+            "verified  {} records acknowledged, {} came back: {} lost, {} twice, {} out of order, \
+             {} corrupt; {} never acknowledged, {} of others",
+            found.acked_records,
+            found.seen_records,
+            found.lost_records,
+            found.duplicated_records,
+            found.reordered_records,
+            found.corrupt_records,
+            found.unacknowledged_records,
+            found.foreign_records
+        )?;
+    }
     for error in &report.errors {
         writeln!(out, "ERROR {} {}: {} times", error.api, error.name, error.count)?;
     }

@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use thalweg::io::reactor::probe_io_uring;
 
-use crate::args::{Idle, RunArgs, Workload};
+use crate::args::{Acks, Idle, RunArgs, Workload};
 use crate::client::admin::{self, NewTopic};
 use crate::clock::RunClock;
 use crate::load::consumer::ConsumerPlan;
 use crate::load::core::{CorePlan, start};
 use crate::load::recorder::Window;
+use crate::measure::ledger::Ledger;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
@@ -31,6 +32,7 @@ use crate::report::live::LiveLine;
 use crate::report::{Generator, Report, Target, csv, table};
 use crate::wire::batch::{BatchShape, BatchTemplate};
 use crate::wire::fetch::FetchLimits;
+use crate::wire::mark::MARK_BYTES;
 use collect::Collector;
 use setup::{Ready, TopicChoice};
 
@@ -235,6 +237,7 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
         RunError::Io("a load core", io::Error::other("is stuck: the run is lost, start it again"))
     })?;
     let mut finished_ns = 0;
+    let mut ledger = Ledger::default();
     for core in cores {
         let end = core
             .join()
@@ -242,6 +245,7 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
             .and_then(|result| result)
             .map_err(|error| RunError::Io("a load core", error))?;
         finished_ns = finished_ns.max(end.finished_ns);
+        ledger.merge(&end.ledger);
     }
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
     let target = Target {
@@ -261,17 +265,20 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
         cores: spec.cores.clone(),
         idle: spec.idle,
         wire_bytes_per_batch: batch.bytes().len(),
-        stamped: batch.stamp_at().is_some(),
+        stamped: batch.stamp_at().is_some() && !spec.workload.verify,
     };
     let workload = spec.workload.clone();
-    Ok(Report::new(
+    let verification = workload.verify.then(|| ledger.judge());
+    let mut report = Report::new(
         spec.label.clone(),
         workload,
         target,
         generator,
         collected,
         Duration::from_nanos(measured_ns),
-    ))
+    );
+    report.verification = verification;
+    Ok(report)
 }
 
 fn core_plans(
@@ -297,7 +304,9 @@ fn core_plans(
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (clock.wall_ms(0) & 0xff) as u8;
     let greeting = ready.versions.api_versions;
-    let lanes = plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting);
+    let verify = workload.verify.then(|| verify_run(clock));
+    let lanes =
+        plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting, verify);
     let producing = Arc::new(AtomicUsize::new(lanes.len()));
     let mut plans: Vec<CorePlan> = spec
         .cores
@@ -318,7 +327,7 @@ fn core_plans(
             producing: producing.clone(),
         })
         .collect();
-    let consumers = consumer_plans(spec, ready, batch, run);
+    let consumers = consumer_plans(spec, ready, batch, run, verify);
     let count = plans.len();
     let offset = lanes.len();
     for (idx, lane) in lanes.into_iter().enumerate() {
@@ -335,6 +344,7 @@ fn consumer_plans(
     ready: &Ready,
     batch: &BatchTemplate,
     run: u8,
+    verify: Option<u64>,
 ) -> Vec<ConsumerPlan> {
     let workload = &spec.workload;
     let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
@@ -358,12 +368,18 @@ fn consumer_plans(
                 limits,
                 greeting: ready.versions.api_versions,
                 run,
-                stamp_at: batch.stamp_at(),
+                stamp_at: batch.stamp_at().filter(|_| verify.is_none()),
                 timed: workload.producers > 0,
+                verify,
             });
         }
     }
     plans
+}
+
+/// A number that no other run on this topic has: when it began, and who ran it.
+fn verify_run(clock: RunClock) -> u64 {
+    clock.wall_ms(0).cast_unsigned() << 16 | u64::from(std::process::id() & 0xffff)
 }
 
 fn bootstrap_addr(bootstrap: &str) -> Result<SocketAddr, RunError> {
@@ -394,6 +410,12 @@ fn check(spec: &RunSpec) -> Result<(), RunError> {
         Some("--idempotent allows at most 5 requests in flight (KIP-98)".to_owned())
     } else if workload.producers > 0 && workload.record_bytes == 0 {
         Some("--record-bytes must be 1 or more".to_owned())
+    } else if workload.verify && (workload.consumers == 0 || workload.producers == 0) {
+        Some("--verify needs producers and consumers".to_owned())
+    } else if workload.verify && workload.record_bytes < MARK_BYTES {
+        Some(format!("--verify needs --record-bytes of {MARK_BYTES} or more"))
+    } else if workload.verify && workload.acks == Acks::None {
+        Some("--verify needs acknowledgements: --acks all or 1".to_owned())
     } else if workload.duration.is_zero() {
         Some("--duration must be above zero".to_owned())
     } else if spec.topic.name().is_empty() || spec.topic.name().len() > 249 {

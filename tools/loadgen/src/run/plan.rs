@@ -40,6 +40,7 @@ pub fn lanes(
     run: u8,
     idempotent_version: Option<i16>,
     greeting: i16,
+    verify: Option<u64>,
 ) -> Vec<LanePlan> {
     let count = leaders.len() as u32;
     let total = workload.rate.batches_per_second(workload.batch_records, workload.record_bytes);
@@ -71,6 +72,7 @@ pub fn lanes(
             run,
             records: workload.batch_records,
             value_bytes: u64::from(workload.batch_records) * workload.record_bytes as u64,
+            verify,
         })
         .collect()
 }
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn the_lanes_together_offer_the_rate_that_was_asked_for() {
         let workload = workload("--producers 3 --rate 3000records/s --batch-records 10");
-        let plans = lanes(&workload, &leaders(7, 2), 0, 1, None, 3);
+        let plans = lanes(&workload, &leaders(7, 2), 0, 1, None, 3, None);
         assert_eq!(plans.len(), 6); // each of three producers meets both leaders
         let mut due = 0;
         for mut plan in plans {

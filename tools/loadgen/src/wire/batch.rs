@@ -72,6 +72,12 @@ impl BatchTemplate {
         Ok(template)
     }
 
+    /// A batch of `shape` that was built elsewhere and carries no stamp.
+    #[must_use]
+    pub fn unstamped(bytes: Bytes, shape: BatchShape) -> BatchTemplate {
+        BatchTemplate { bytes, stamp_at: None, shape }
+    }
+
     /// The batch.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -133,7 +139,7 @@ impl BatchTemplate {
 }
 
 /// Makes the first part of `value` random. Whole 8-byte words, so that a value of any length works.
-fn fill(value: &mut [u8], entropy: f64, random: &mut Random) {
+pub fn fill(value: &mut [u8], entropy: f64, random: &mut Random) {
     let random_bytes = (value.len() as f64 * entropy.clamp(0.0, 1.0)).round() as usize;
     for chunk in value[..random_bytes].chunks_mut(8) {
         let word = random.next_u64().to_le_bytes();

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod crc_tail;
 pub mod cursor;
 pub mod fetch;
+pub mod mark;
 pub mod produce;
 pub mod stamp;
 

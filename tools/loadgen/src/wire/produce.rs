@@ -47,6 +47,8 @@ pub struct Send {
 /// A Produce request, encoded once. Copies of [`FrameTemplate::frame`] are patched and sent.
 pub struct FrameTemplate {
     frame: BytesMut,
+    /// What stands before the batch's length.
+    head: RequestHead,
     at_partition: usize,
     at_batch: usize,
     head_end: usize,
@@ -55,6 +57,16 @@ pub struct FrameTemplate {
 }
 
 const AT_CORRELATION: usize = 8;
+
+/// What a request says besides its batch.
+#[derive(Clone)]
+struct RequestHead {
+    topic: String,
+    client_id: &'static str,
+    acks: i16,
+    timeout_ms: i32,
+    version: i16,
+}
 
 impl FrameTemplate {
     /// Encodes the request around `batch`.
@@ -65,13 +77,25 @@ impl FrameTemplate {
     #[must_use]
     pub fn new(
         topic: &str,
-        client_id: &str,
+        client_id: &'static str,
         acks: i16,
         timeout_ms: i32,
         version: i16,
         batch: &BatchTemplate,
     ) -> FrameTemplate {
         assert!((PRODUCE_VERSION_MIN..=PRODUCE_VERSION_MAX).contains(&version));
+        let head = RequestHead { topic: topic.to_owned(), client_id, acks, timeout_ms, version };
+        FrameTemplate::around(head, batch)
+    }
+
+    /// The same request around another batch.
+    #[must_use]
+    pub fn with_batch(&self, batch: &BatchTemplate) -> FrameTemplate {
+        FrameTemplate::around(self.head.clone(), batch)
+    }
+
+    fn around(head: RequestHead, batch: &BatchTemplate) -> FrameTemplate {
+        let RequestHead { ref topic, client_id, acks, timeout_ms, version } = head;
         let mut out: Vec<u8> = Vec::with_capacity(batch.bytes().len() + 512);
         out.put_i32(0);
         out.put_i16(PRODUCE_KEY);
@@ -100,7 +124,7 @@ impl FrameTemplate {
         let head_end = stamp_at.map_or(at_batch + 61, |at| at + STAMP_BYTES);
         let crc = CrcTail::new(&out[head_end..at_batch + batch.bytes().len()]);
         let frame = BytesMut::from(&out[..]);
-        FrameTemplate { frame, at_partition, at_batch, head_end, stamp_at, crc }
+        FrameTemplate { frame, head, at_partition, at_batch, head_end, stamp_at, crc }
     }
 
     /// The frame; every buffer in use is a copy of it.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::Offset;
-use crate::record::stored_batches;
+use crate::record::{StoredBatch, stored_batches};
 
 use super::super::error::StorageError;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc};
@@ -95,6 +95,9 @@ impl SegmentReader {
         while let Some(entry) = wanted(number).filter(|_| picked.has_room()) {
             let bound = upto.min(index.end_of(number));
             let held = window.as_ref().and_then(|it| it.bytes_at(entry.pos, entry.block_bytes()));
+            if held.is_none() && picked.taken > 0 && entry.payload_bytes as usize > picked.room() {
+                break; // no wait for the disk that the answer may gain nothing from
+            }
             let taken = async {
                 let bytes = match held {
                     Some(bytes) => bytes,
@@ -275,6 +278,12 @@ impl Picked {
         let (mut pos, mut begin, mut goes_on) = (0, None, true);
         let mut failure = None;
         for batch in stored_batches(block) {
+            // Before its bytes are looked at: its length is covered by the block's own check.
+            let len = batch.as_ref().map_or(0, StoredBatch::len_bytes);
+            if self.taken > 0 && self.taken + len > self.bytes_max {
+                goes_on = false;
+                break;
+            }
             let batch = match batch {
                 Ok(batch) if batch.crc_matches() => batch,
                 _ => {
@@ -288,10 +297,6 @@ impl Picked {
             if batch.last_offset() < self.from {
                 pos += batch.len_bytes();
                 continue;
-            }
-            if self.taken > 0 && self.taken + batch.len_bytes() > self.bytes_max {
-                goes_on = false;
-                break;
             }
             begin.get_or_insert(pos);
             pos += batch.len_bytes();

@@ -21,7 +21,7 @@ use thalweg::io::reactor::IdlePolicy;
 mod support;
 use support::{
     Cost, Meter, NAPPING, SLEEPING, SPINNING, on_executor, on_ring, pin, print_row, raw_ring,
-    rounds, wanted,
+    rounds, table_then_criterion, wanted,
 };
 
 /// Gives glommio's buffer arena huge pages, so that the comparison is about rings, not pages.
@@ -278,11 +278,5 @@ fn criterion_view(path: &Path, criterion: &mut Criterion) {
 
 fn main() {
     let (_dir, path) = prepare();
-    let testing = std::env::args().any(|arg| arg == "--test" || arg == "--list");
-    if !testing {
-        table(&path);
-    }
-    let mut criterion = Criterion::default().configure_from_args();
-    criterion_view(&path, &mut criterion);
-    criterion.final_summary();
+    table_then_criterion(|| table(&path), |criterion| criterion_view(&path, criterion));
 }

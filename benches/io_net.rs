@@ -20,7 +20,8 @@ use thalweg::io::tcp::{TcpListener, TcpStream};
 #[path = "io_support/mod.rs"]
 mod support;
 use support::{
-    Cost, Meter, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring, rounds, wanted,
+    Cost, Meter, NAPPING, SLEEPING, SPINNING, on_ring, pin, print_row, raw_ring, rounds,
+    table_then_criterion, wanted,
 };
 
 const MESSAGE: usize = 128;
@@ -315,11 +316,5 @@ fn criterion_view(criterion: &mut Criterion) {
 }
 
 fn main() {
-    let testing = std::env::args().any(|arg| arg == "--test" || arg == "--list");
-    if !testing {
-        table();
-    }
-    let mut criterion = Criterion::default().configure_from_args();
-    criterion_view(&mut criterion);
-    criterion.final_summary();
+    table_then_criterion(table, criterion_view);
 }

@@ -18,7 +18,7 @@ use thalweg::shard::budget::Budget;
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, Meter, NAPPING, on_ring, pin, print_row, rounds};
+use support::{Cost, Meter, NAPPING, on_ring, pin, print_row, rounds, table_then_criterion};
 
 /// Frames of one body size.
 #[derive(Clone, Copy)]
@@ -137,11 +137,5 @@ fn criterion_view(criterion: &mut Criterion) {
 }
 
 fn main() {
-    let testing = std::env::args().any(|arg| arg == "--test" || arg == "--list");
-    if !testing {
-        table();
-    }
-    let mut criterion = Criterion::default().configure_from_args();
-    criterion_view(&mut criterion);
-    criterion.final_summary();
+    table_then_criterion(table, criterion_view);
 }

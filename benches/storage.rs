@@ -26,7 +26,7 @@ use thalweg::storage::{Log, LogConfig, StampChoice, Store, StoreConfig, recover}
 
 #[path = "io_support/mod.rs"]
 mod support;
-use support::{Cost, Meter, SLEEPING, SPINNING, on_ring, pin, print_row};
+use support::{Cost, Meter, SLEEPING, SPINNING, on_ring, pin, print_row, table_then_criterion};
 
 const TP: TopicPartition =
     TopicPartition { topic_id: TopicId([7; 16]), partition: PartitionIndex(0) };
@@ -396,11 +396,5 @@ fn main() {
         return restart(&path, gb << 30);
     }
     prepare(&path);
-    let testing = std::env::args().any(|arg| arg == "--test" || arg == "--list");
-    if !testing {
-        tables(&path);
-    }
-    let mut criterion = Criterion::default().configure_from_args();
-    criterion_view(&path, &mut criterion);
-    criterion.final_summary();
+    table_then_criterion(|| tables(&path), |criterion| criterion_view(&path, criterion));
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use criterion::Criterion;
 use glommio::{LocalExecutorBuilder, Placement};
 use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig, interrupt_long_sleeps};
 
@@ -104,6 +105,16 @@ pub fn raw_ring() -> io_uring::IoUring {
         .setup_defer_taskrun()
         .build(256)
         .expect("a ring")
+}
+
+/// A bench's main: its table, unless it is only tested or listed, then criterion's view.
+pub fn table_then_criterion(table: impl FnOnce(), view: impl FnOnce(&mut Criterion)) {
+    if !std::env::args().any(|arg| arg == "--test" || arg == "--list") {
+        table();
+    }
+    let mut criterion = Criterion::default().configure_from_args();
+    view(&mut criterion);
+    criterion.final_summary();
 }
 
 /// Rounds of a table; `IO_BENCH_ROUNDS` overrides.

@@ -30,7 +30,7 @@ use io_uring::{cqueue, opcode, squeue};
 pub use alarm::interrupt_long_sleeps;
 pub use doorbell::Doorbell;
 pub use driver::IdlePolicy;
-pub(super) use op::{Completion, Memory, Message, Op};
+pub(super) use op::{Completion, Memory, Message, Op, progress};
 pub use ring::probe_io_uring;
 
 use super::pool;

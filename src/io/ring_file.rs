@@ -9,7 +9,7 @@ use bytes::Bytes;
 use io_uring::{opcode, types};
 
 use super::buf::IoBuf;
-use super::reactor::{Memory, Message, Reactor};
+use super::reactor::{Memory, Message, Reactor, progress};
 use crate::base::limits::BLOCK_ALIGN;
 
 /// The largest count of one request; the kernel itself stops at 2 GiB - 4 KiB.
@@ -57,12 +57,7 @@ impl RingFile {
             let (result, memory) = op.await.split();
             let Memory::Shared(back) = memory else { unreachable!("memory comes back as it went") };
             bytes = back;
-            let written = match result {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-                Ok(written) => written as usize,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Err(error) => return Err(error),
-            };
+            let written = progress(result)?;
             bytes = bytes.split_off(written.min(bytes.len()));
             pos += written as u64;
         }
@@ -97,12 +92,7 @@ impl RingFile {
                 unreachable!("memory comes back as it went")
             };
             message = back;
-            let written = match result {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-                Ok(written) => written as usize,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Err(error) => return Err(error),
-            };
+            let written = progress(result)?;
             first = message.advance(first, written);
             pos += written as u64;
         }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::{cqueue, opcode, types};
 
 use super::buf::IoBuf;
-use super::reactor::{Completion, Memory, Message, Reactor};
+use super::reactor::{Completion, Memory, Message, Reactor, progress};
 use super::sockaddr::SockAddr;
 
 /// Connections that the kernel completes while we are busy.
@@ -245,16 +245,6 @@ impl RingStream {
 
     fn socket(&self) -> Rc<OwnedFd> {
         self.inner.socket.clone()
-    }
-}
-
-/// How much a send moved; nothing at all would loop for ever.
-fn progress(result: io::Result<u32>) -> io::Result<usize> {
-    match result {
-        Ok(0) => Err(io::Error::from(io::ErrorKind::WriteZero)),
-        Ok(sent) => Ok(sent as usize),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
-        Err(error) => Err(error),
     }
 }
 

@@ -71,7 +71,7 @@ pub struct AnswerBudget {
 }
 
 /// Bytes taken from an [`AnswerBudget`]; dropping gives them back.
-struct AnswerPermit {
+pub struct AnswerPermit {
     used: Arc<AtomicUsize>,
     bytes: usize,
 }
@@ -96,11 +96,11 @@ impl AnswerBudget {
         used == 0 || used.saturating_add(bytes) <= self.limit
     }
 
-    /// Waits until an answer of `bytes` may be held. Where clients do not take what they asked for,
+    /// Waits until an answer of `bytes` may be held; one of none always may. Where clients do not take what they asked for,
     /// that may be never: `false` after a while, and others get empty answers and ask again.
     pub async fn wait_for_room(&self, bytes: usize) -> bool {
         for _ in 0..ROOM_LOOKS_MAX {
-            if self.has_room(bytes) {
+            if bytes == 0 || self.has_room(bytes) {
                 return true;
             }
             task::sleep(ROOM_PAUSE).await;
@@ -108,11 +108,11 @@ impl AnswerBudget {
         false
     }
 
-    /// Counts `bytes` until the last slice of what comes back is dropped, wherever that is.
+    /// Takes `bytes`, whether there is room or not.
     #[must_use]
-    pub fn hold(&self, bytes: usize) -> Hold {
+    pub fn hold(&self, bytes: usize) -> AnswerPermit {
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        Hold(AnswerPermit { used: self.used.clone(), bytes })
+        AnswerPermit { used: self.used.clone(), bytes }
     }
 
     /// Bytes held now.
@@ -122,14 +122,11 @@ impl AnswerBudget {
     }
 }
 
-/// A place in an [`AnswerBudget`] that is not yet tied to an answer.
-pub struct Hold(AnswerPermit);
-
-impl Hold {
-    /// Ties the place to `bytes`: it is free again when they are dropped.
+impl AnswerPermit {
+    /// Ties it to `bytes`: it is given back with their last slice, wherever that is dropped.
     #[must_use]
     pub fn tie(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _permit: self.0 })
+        Bytes::from_owner(Held { bytes, _permit: self })
     }
 }
 

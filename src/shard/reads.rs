@@ -205,6 +205,9 @@ fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Plans {
         let left = bytes_max.saturating_sub(plans.bytes);
         let planned = plan(shard, ask, if plans.bytes > 0 { left } else { left.max(1) });
         plans.outcomes.push(planned.map(|mut outcome| {
+            if let Some(plan) = outcome.plan.as_mut().filter(|_| plans.bytes == 0) {
+                plan.limit_disk(OLD_BYTES_MAX);
+            }
             let expected = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_expected);
             let old = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_from_disk);
             // Only the first batch of an answer may be too large.

@@ -54,6 +54,8 @@ pub struct StoreConfig {
     pub read_ahead_bytes: usize,
     /// Segment files held open.
     pub open_segments_max: usize,
+    /// Entries (40 bytes each, one a block) of all segment indexes in memory.
+    pub index_entries_max: usize,
     /// Bound of decompression in look-ups by time.
     pub decompressed_bytes_max: usize,
     /// Bound on producer ids remembered by one partition.
@@ -74,6 +76,7 @@ impl Default for StoreConfig {
             read_cache_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
             open_segments_max: 512,
+            index_entries_max: 5 << 18,
             decompressed_bytes_max: 64 << 20,
             producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,
         }

@@ -40,6 +40,12 @@ impl Wire {
         self
     }
 
+    /// Waits until an answer has begun to arrive, and leaves it where it is.
+    pub fn wait_for_answer(&self) {
+        let arrived = self.stream.peek(&mut [0]).expect("an answer begins in time");
+        assert_eq!(arrived, 1, "the broker does not close");
+    }
+
     /// Sends bytes as they are. A broker that has closed already is not an error here.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);

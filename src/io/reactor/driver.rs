@@ -62,9 +62,9 @@ impl Reactor {
                 yield_now().await;
                 continue;
             }
-            let since = *idle_since.get_or_insert_with(Instant::now);
             let alone = company.is_gone();
-            let spins = !idle.spin.is_zero() && since.elapsed() < idle.spin;
+            let spins = !idle.spin.is_zero()
+                && idle_since.get_or_insert_with(Instant::now).elapsed() < idle.spin;
             if spins && alone {
                 // The kernel's own threads have work on this core too, such as the flush after a
                 // write: without this they wait for the end of our time slice, 4 ms.

@@ -98,6 +98,16 @@ impl Message {
     }
 }
 
+/// How much a send or a write moved; nothing at all would loop for ever.
+pub(in crate::io) fn progress(result: io::Result<u32>) -> io::Result<usize> {
+    match result {
+        Ok(0) => Err(io::Error::from(io::ErrorKind::WriteZero)),
+        Ok(moved) => Ok(moved as usize),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
 /// What the kernel says about a finished operation.
 #[derive(Clone, Copy)]
 pub(super) struct Outcome {

@@ -38,6 +38,13 @@ impl ReadPlan {
         if self.segments.is_empty() { 0 } else { self.bytes_max }
     }
 
+    /// Brings no more than this from a disk, but for a first batch that is larger.
+    pub fn limit_disk(&mut self, bytes_max: usize) {
+        if !self.segments.is_empty() {
+            self.bytes_max = self.bytes_max.min(bytes_max);
+        }
+    }
+
     /// The slices, if all are in memory.
     #[must_use]
     pub fn is_ready(&self) -> Option<Vec<Bytes>> {

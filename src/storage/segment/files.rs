@@ -31,6 +31,7 @@ pub(in crate::storage) struct SegmentLimits {
     pub(in crate::storage) open_max: usize,
     pub(in crate::storage) decompressed_bytes_max: usize,
     pub(in crate::storage) read_ahead_bytes: usize,
+    pub(in crate::storage) index_entries_max: usize,
 }
 
 impl SegmentLimits {
@@ -41,12 +42,10 @@ impl SegmentLimits {
             open_max: config.open_segments_max,
             decompressed_bytes_max: config.decompressed_bytes_max,
             read_ahead_bytes: config.read_ahead_bytes,
+            index_entries_max: config.index_entries_max,
         }
     }
 }
-
-/// Entries of all indexes in memory, 40 bytes each: those of 160 GiB in blocks of 128 KiB.
-const INDEX_ENTRIES_MAX: usize = 5 << 18;
 
 /// Files that are synced at the same time: the file system then commits its journal, and the device
 /// flushes its cache, for many of them at once.
@@ -333,7 +332,7 @@ impl SegmentFiles {
         *segment.index.borrow_mut() = Some(loaded);
         let open = self.open.borrow();
         let mut entries: usize = open.values().map(|open| open.index_entries()).sum();
-        while entries > INDEX_ENTRIES_MAX {
+        while entries > self.limits.index_entries_max {
             let others = open.values().filter(|other| {
                 !std::ptr::eq(Rc::as_ptr(other), segment) && other.index_entries() > 0
             });
@@ -466,5 +465,40 @@ pub(in crate::storage) fn missing_is_none<T>(result: io::Result<T>) -> io::Resul
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{PartitionIndex, TopicId};
+    use crate::io::sim_disk::SimDisk;
+    use futures_lite::future::block_on;
+
+    #[test]
+    fn indexes_in_memory_are_bounded_and_the_one_used_longest_ago_goes() {
+        let config = StoreConfig { index_entries_max: 10, ..StoreConfig::default() };
+        let (limits, latch) = (SegmentLimits::of(&config), Rc::new(FailureLatch::default()));
+        let disk = Disk::Sim(SimDisk::new());
+        let files = SegmentFiles::new(disk, Path::new("/"), limits, latch, Rc::default());
+        let topic_partition =
+            TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let entry = IndexEntry {
+            base_offset: Offset(0),
+            last_offset: Offset(0),
+            pos: 0,
+            payload_bytes: 1,
+            max_timestamp_so_far: 0,
+        };
+        let opened: Vec<_> = (0..4)
+            .map(|base| {
+                let key = SegmentKey { topic_partition, base_offset: Offset(base) };
+                let segment = block_on(files.create(key)).expect("created");
+                files.keep_index(&segment, LoadedIndex::Stored(Rc::new(vec![entry; 4])));
+                segment
+            })
+            .collect();
+        let held: Vec<usize> = opened.iter().map(|segment| segment.index_entries()).collect();
+        assert_eq!(held, [0, 0, 4, 4]);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Window {
     pos: u64,
     len: u64,
     source: Source,
+    /// Bytes of the read that it is from: a rest of it keeps all of that memory.
+    charged_bytes: u64,
     /// Count of reads when it came.
     born: u64,
 }
@@ -43,7 +45,8 @@ pub(super) struct Window {
 impl Window {
     /// What was read at `pos`.
     pub(super) fn new(key: SegmentKey, pos: u64, bytes: Bytes) -> Window {
-        Window { key, pos, len: bytes.len() as u64, source: Source::Read(bytes), born: 0 }
+        let len = bytes.len() as u64;
+        Window { key, pos, len, source: Source::Read(bytes), charged_bytes: len, born: 0 }
     }
 
     /// The first position behind it.
@@ -61,7 +64,11 @@ impl Window {
         (bytes.len() as u64 == self.len).then(|| Window { source: Source::Read(bytes), ..self })
     }
 
-    /// Its bytes from `pos` on, if they were read and there are `len` of them.
+    fn holds(&self, key: SegmentKey, pos: u64) -> bool {
+        self.key == key && self.pos <= pos && pos < self.end()
+    }
+
+    /// Its bytes from `pos` on, if they were read and there are at least `len` of them.
     pub(super) fn bytes_at(&self, pos: u64, len: u64) -> Option<Bytes> {
         let Source::Read(bytes) = &self.source else { return None };
         let begin = usize::try_from(pos.checked_sub(self.pos)?).ok()?;
@@ -74,7 +81,6 @@ impl Window {
 pub(in crate::storage) struct ReadAhead {
     windows: RefCell<VecDeque<Window>>,
     expected: RefCell<VecDeque<(SegmentKey, u64)>>,
-    bytes: Cell<u64>,
     bytes_max: u64,
     reads: Cell<u64>,
 }
@@ -85,7 +91,6 @@ impl ReadAhead {
         ReadAhead {
             windows: RefCell::default(),
             expected: RefCell::default(),
-            bytes: Cell::new(0),
             bytes_max: bytes_max as u64,
             reads: Cell::new(0),
         }
@@ -112,23 +117,21 @@ impl ReadAhead {
     /// Takes the window that holds the byte at `pos`.
     pub(super) fn take(&self, key: SegmentKey, pos: u64) -> Option<Window> {
         let mut windows = self.windows.borrow_mut();
-        let holds = |window: &Window| window.key == key && window.pos <= pos && pos < window.end();
-        let window = windows.iter().position(holds).and_then(|index| windows.remove(index))?;
-        self.bytes.set(self.bytes.get() - window.len);
-        Some(window)
+        let index = windows.iter().position(|window| window.holds(key, pos))?;
+        windows.remove(index)
     }
 
     /// Whether the byte at `pos` is in a window.
     pub(super) fn holds(&self, key: SegmentKey, pos: u64) -> bool {
-        let windows = self.windows.borrow();
-        windows.iter().any(|window| window.key == key && window.pos <= pos && pos < window.end())
+        self.windows.borrow().iter().any(|window| window.holds(key, pos))
     }
 
     /// Keeps what a reader leaves of a window, from the block at `pos` on.
     pub(super) fn put_back(&self, window: &Window, pos: u64) {
         let rest = window.end().saturating_sub(pos);
         if let Some(bytes) = window.bytes_at(pos, rest).filter(|bytes| !bytes.is_empty()) {
-            self.keep(Window::new(window.key, pos, bytes));
+            let charged_bytes = window.charged_bytes;
+            self.keep(Window { charged_bytes, ..Window::new(window.key, pos, bytes) });
         }
     }
 
@@ -146,36 +149,62 @@ impl ReadAhead {
             Poll::Ready(Err(_)) => return,
             Poll::Pending => Source::Reading(read),
         };
-        self.keep(Window { key, pos, len, source, born: 0 });
+        self.keep(Window { key, pos, len, source, charged_bytes: len, born: 0 });
     }
 
     /// Forgets everything of the segments that `gone` names: their files are removed or made anew.
     pub(super) fn forget(&self, gone: impl Fn(&SegmentKey) -> bool) {
         self.expected.borrow_mut().retain(|(key, _)| !gone(key));
-        let mut windows = self.windows.borrow_mut();
-        windows.retain(|window| !gone(&window.key));
-        self.bytes.set(windows.iter().map(|window| window.len).sum());
+        self.windows.borrow_mut().retain(|window| !gone(&window.key));
     }
 
     fn keep(&self, window: Window) {
-        if self.make_room(window.len) {
-            self.bytes.set(self.bytes.get() + window.len);
+        if self.make_room(window.charged_bytes) {
             self.windows.borrow_mut().push_back(Window { born: self.reads.get(), ..window });
         }
     }
 
-    /// Whether `len` more bytes fit, after windows are dropped that nobody has wanted for a while.
-    fn make_room(&self, len: u64) -> bool {
-        let mut windows = self.windows.borrow_mut();
-        while self.bytes.get() + len > self.bytes_max {
-            let oldest = windows.front().map(|window| window.born);
+    /// Memory that the windows keep.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.windows.borrow().iter().map(|window| window.charged_bytes).sum()
+    }
+
+    /// Whether `bytes` more fit, after windows are dropped that nobody has wanted for a while.
+    fn make_room(&self, bytes: u64) -> bool {
+        while self.charged_bytes() + bytes > self.bytes_max {
+            let oldest = self.windows.borrow().front().map(|window| window.born);
             if oldest.is_none_or(|born| born + STALE_READS > self.reads.get()) {
                 return false;
             }
-            if let Some(dropped) = windows.pop_front() {
-                self.bytes.set(self.bytes.get() - dropped.len);
-            }
+            self.windows.borrow_mut().pop_front();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+
+    #[test]
+    fn what_is_left_of_a_read_counts_as_the_memory_of_all_of_it() {
+        let topic_partition =
+            TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let key = |base| SegmentKey { topic_partition, base_offset: Offset(base) };
+        let ahead = ReadAhead::new(250);
+        for base in 0..5 {
+            ahead.begin(key(base), 0);
+            let window = Window::new(key(base), 0, Bytes::from(vec![0; 100]));
+            ahead.put_back(&window, 90);
+        }
+        // Ten bytes each are wanted, a hundred each are kept: two fit.
+        assert_eq!(ahead.charged_bytes(), 200);
+        assert!(ahead.holds(key(1), 95) && !ahead.holds(key(2), 95));
+        // Long unwanted, they make room.
+        (0..STALE_READS).for_each(|_| _ = ahead.begin(key(9), 0));
+        ahead.put_back(&Window::new(key(9), 0, Bytes::from(vec![0; 100])), 50);
+        assert!(ahead.holds(key(9), 50) && !ahead.holds(key(0), 95));
+        assert_eq!(ahead.charged_bytes(), 200);
     }
 }

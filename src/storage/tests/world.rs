@@ -91,6 +91,7 @@ impl World {
             config.read_cache_bytes = 0;
         }
         config.open_segments_max = 1 + random.below(5) as usize;
+        config.index_entries_max = [3, 40, 5 << 18][random.below(3) as usize];
         config.read_ahead_bytes = [0, 20 << 10, 8 << 20][random.below(3) as usize];
         let (home, disk) = Home::simulated(config);
         let mut models = HashMap::new();

@@ -4,7 +4,6 @@
 //! `cargo bench --bench server` prints a table with the server's CPU time, then criterion's view.
 #![allow(missing_docs)]
 
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -13,6 +12,7 @@ use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
 use thalweg::io::tcp::TcpListener;
+use thalweg::server::frame_place::FramePlace;
 use thalweg::server::frame_reader::FrameReader;
 use thalweg::shard::budget::Budget;
 
@@ -70,8 +70,12 @@ fn frame_reader(load: Load, addr: mpsc::Sender<SocketAddr>) -> Cost {
         addr.send(listener.local_addr().expect("known")).expect("the client waits");
         let (stream, _) = listener.accept().await.expect("accepted");
         let stream = Rc::new(stream);
-        let mut reader =
-            FrameReader::new(stream.clone(), Budget::new(64 << 20), Rc::new(Cell::new(false)));
+        let mut reader = FrameReader::new(
+            stream.clone(),
+            Budget::new(64 << 20),
+            Rc::default(),
+            FramePlace::default(),
+        );
         let (begin, cpu) = (Instant::now(), Meter::thread_cpu());
         for _ in 0..load.count {
             let frame = reader.next(16 << 20).await.expect("a frame").expect("not the end");

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A source of time. Everything that decides takes its time from the caller, who asks this.
 #[derive(Clone, Debug)]
@@ -14,6 +14,12 @@ pub enum Clock {
     },
     /// Time that stands still until a test moves it.
     Sim(Rc<SimClock>),
+}
+
+/// A duration in the unit of [`Clock::mono_us`].
+#[must_use]
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// State of a simulated clock.
@@ -52,7 +58,7 @@ impl Clock {
     #[must_use]
     pub fn mono_us(&self) -> u64 {
         match self {
-            Clock::Real { start } => u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+            Clock::Real { start } => micros(start.elapsed()),
             Clock::Sim(sim) => sim.mono_us.get(),
         }
     }

@@ -8,6 +8,11 @@ pub const BLOCK_ALIGN: usize = 4096;
 /// that pages of a large batch can go from the one to the other as they are.
 pub const BATCH_PLACE: usize = 80;
 
+/// Batches from this size on begin [`BATCH_PLACE`] bytes behind a multiple of 4 KiB in a journal
+/// group, with zeros before them, and have a block of their own in a segment. Smaller ones follow
+/// each other at once.
+pub const LARGE_BATCH_BYTES: usize = 64 << 10;
+
 /// Kafka's default for `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX_DEFAULT: usize = 100 * 1024 * 1024;
 

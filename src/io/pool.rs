@@ -20,8 +20,12 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// dozens.
 const CARVE_BYTES_MIN: usize = 128 << 10;
 
-/// Above this, a block has huge pages of its own.
-const CARVE_BYTES_MAX: usize = 1 << 20;
+/// Up to this, as many blocks as fit are cut from one huge page; the rest of it is wasted.
+const ONE_PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Above this, a block has huge pages of its own; up to it, blocks are cut from as many huge pages
+/// as they fill without a rest.
+const CARVE_BYTES_MAX: usize = 4 << 20;
 
 /// Blocks above this are never kept.
 const POOLED_BYTES_MAX: usize = 64 << 20;
@@ -198,8 +202,8 @@ pub(super) fn take(len: usize) -> Block {
     if let Ok(Some(block)) = pooled {
         return block;
     }
-    if bytes > CARVE_BYTES_MAX
-        && let Some(chunk) = Chunk::map(bytes)
+    if bytes > ONE_PAGE_BYTES_MAX
+        && let Some(chunk) = Chunk::map(bytes.next_multiple_of(HUGE_PAGE_BYTES))
         && let Some(block) = chunk.carve(bytes).next()
     {
         return block;
@@ -210,13 +214,24 @@ pub(super) fn take(len: usize) -> Block {
 /// Cuts a huge page for a class that is cut from huge pages, if the pool has room for the rest.
 fn fill(pool: &mut Pool, bytes: usize) -> Option<Block> {
     let carved = bytes > CARVE_BYTES_MIN && bytes <= CARVE_BYTES_MAX;
-    if !carved || pool.bytes + HUGE_PAGE_BYTES > pool.bytes_max {
+    let chunk_bytes = chunk_bytes(bytes);
+    if !carved || pool.bytes + chunk_bytes > pool.bytes_max {
         return None;
     }
-    let mut blocks = Chunk::map(HUGE_PAGE_BYTES)?.carve(bytes);
+    let mut blocks = Chunk::map(chunk_bytes)?.carve(bytes);
     let first = blocks.next();
     blocks.for_each(|block| pool.give(block));
     first
+}
+
+/// Bytes of huge pages that blocks of `bytes` are cut from.
+fn chunk_bytes(bytes: usize) -> usize {
+    if bytes <= ONE_PAGE_BYTES_MAX {
+        return HUGE_PAGE_BYTES;
+    }
+    // Classes are multiples of a power of two: so is what they have in common with a huge page.
+    let common = 1 << bytes.trailing_zeros().min(HUGE_PAGE_BYTES.trailing_zeros());
+    bytes * (HUGE_PAGE_BYTES / common)
 }
 
 /// Takes a block back.
@@ -308,7 +323,9 @@ mod tests {
     fn carved_blocks_are_disjoint_aligned_and_outlive_the_pool() {
         let blocks = std::thread::spawn(|| {
             set_bytes_max(REACTOR_POOL_BYTES);
-            let mut blocks: Vec<Block> = (0..5).map(|_| take(512 * 1024)).collect();
+            let sizes =
+                [512 << 10, 512 << 10, 1200 << 10, 512 << 10, 1200 << 10, 3 << 20, 512 << 10];
+            let mut blocks: Vec<Block> = sizes.into_iter().map(take).collect();
             for (i, block) in blocks.iter_mut().enumerate() {
                 assert!(block.chunk.is_some());
                 assert!(block.ptr.addr().get().is_multiple_of(BLOCK_ALIGN));
@@ -324,9 +341,9 @@ mod tests {
 
     #[test]
     fn large_blocks_start_on_a_huge_page_and_are_zeroed() {
-        let block = take(3 << 20);
+        let block = take(5 << 20);
         assert!(block.ptr.addr().get().is_multiple_of(HUGE_PAGE_BYTES));
-        assert_eq!(block.bytes().len(), 4 << 20);
+        assert_eq!(block.bytes().len(), 6 << 20);
         assert!(block.bytes().iter().all(|byte| *byte == 0));
     }
 }

@@ -231,7 +231,7 @@ mod tests {
             leader_epoch: crate::base::ids::LeaderEpoch(0),
             log_append_time_ms: Some(NOW_MS),
         };
-        batch.stamp_into(&mut bytes, &stamp);
+        batch.copy_front(&mut bytes, &batch.stamped(&stamp));
         for timestamps in [PartitionConfig::default().timestamps, TimestampRule::LogAppendTime] {
             let config = PartitionConfig { timestamps, ..PartitionConfig::default() };
             let refused = ask(&config, Bytes::from(bytes.clone())).expect_err("refused");

@@ -29,13 +29,24 @@ pub struct Stamp {
 pub struct RecordBatch {
     bytes: Bytes,
     header: BatchHeader,
+    fills_memory: bool,
 }
 
 impl RecordBatch {
     /// Takes bytes that were checked or just built; `header` is a copy of their first 61.
     pub(super) fn trusted(bytes: Bytes, header: BatchHeader) -> RecordBatch {
         debug_assert_eq!(header.len_bytes(), Some(bytes.len()));
-        RecordBatch { bytes, header }
+        RecordBatch { bytes, header, fills_memory: false }
+    }
+
+    pub(super) fn filling_memory(self, fills_memory: bool) -> RecordBatch {
+        RecordBatch { fills_memory, ..self }
+    }
+
+    /// See [`super::UncheckedBatch::filling_memory`].
+    #[must_use]
+    pub fn fills_memory(&self) -> bool {
+        self.fills_memory
     }
 
     /// Puts `header` in front of `payload`, with length and CRC computed.
@@ -133,19 +144,26 @@ impl RecordBatch {
         StoredBatch::trusted(&self.header, &self.bytes)
     }
 
-    /// The one copy of a produced batch: into `dst`, with offset, epoch and (if asked) append time
-    /// in place. The CRC changes only with the append time, since offset and epoch lie outside it.
-    ///
-    /// # Panics
-    /// If `dst` is not exactly [`RecordBatch::len_bytes`] long: the caller reserved wrongly.
-    pub fn stamp_into(&self, dst: &mut [u8], stamp: &Stamp) {
+    /// The header that the batch gets in the log: with offset, epoch and (if asked) append time.
+    /// The CRC changes only with the append time, since offset and epoch lie outside it.
+    #[must_use]
+    pub fn stamped(&self, stamp: &Stamp) -> BatchHeader {
         let mut header = self.header;
         header.set_place(stamp.base_offset, stamp.leader_epoch);
         if let Some(append_time_ms) = stamp.log_append_time_ms {
             header.set_log_append_time(append_time_ms);
             header.set_crc(self.crc_with(&header));
         }
-        dst.copy_from_slice(&self.bytes);
+        header
+    }
+
+    /// Copies the batch into `dst` behind `header`, which [`RecordBatch::stamped`] gave: all of it,
+    /// or as much of its front as `dst` holds.
+    ///
+    /// # Panics
+    /// If `dst` is longer than the batch: the caller reserved wrongly.
+    pub fn copy_front(&self, dst: &mut [u8], header: &BatchHeader) {
+        dst.copy_from_slice(self.bytes.split_at(dst.len()).0);
         if let Some(front) = dst.first_chunk_mut::<BATCH_HEADER_BYTES>() {
             front.copy_from_slice(header.as_bytes());
         }

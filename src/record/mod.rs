@@ -5,7 +5,7 @@
 //! Not here: offsets' assignment, producer state, time windows, sizes that topics allow (all
 //! `partition`); requests and error codes (`protocol`, `server`); files (`storage`).
 //! Lives on: any core; everything is plain synchronous data.
-//! Invariants: a [`RecordBatch`] was checked once and is never changed; [`RecordBatch::stamp_into`]
+//! Invariants: a [`RecordBatch`] was checked once and is never changed; [`RecordBatch::stamped`]
 //! is the only way from it to a log; no path panics on outside bytes or allocates more than the
 //! given limit plus a fixed amount, whatever the bytes claim.
 //! Callers: `storage`, `partition`, and tools, tests and the load generator as builders.

@@ -18,6 +18,7 @@ pub(super) const RECORD_BYTES_MIN: usize = 7;
 pub struct UncheckedBatch {
     bytes: Bytes,
     header: BatchHeader,
+    fills_memory: bool,
 }
 
 fn corrupt(reason: &'static str) -> BatchError {
@@ -58,7 +59,14 @@ impl UncheckedBatch {
         if len < records.len() {
             return Err(invalid("a produce request must hold exactly one batch a partition"));
         }
-        Ok(UncheckedBatch { bytes: records, header })
+        Ok(UncheckedBatch { bytes: records, header, fills_memory: false })
+    }
+
+    /// Notes whether the memory that the batch lies in holds little else, so that keeping the one
+    /// costs hardly more than keeping the other.
+    #[must_use]
+    pub fn filling_memory(self, fills_memory: bool) -> UncheckedBatch {
+        UncheckedBatch { fills_memory, ..self }
     }
 
     /// Bytes of the batch, header included: what `max.message.bytes` is compared with.
@@ -83,7 +91,7 @@ impl UncheckedBatch {
         self.check_crc()?;
         check_client_rules(&self.header)?;
         self.check_codec_and_room()?;
-        Ok(RecordBatch::trusted(self.bytes, self.header))
+        Ok(RecordBatch::trusted(self.bytes, self.header).filling_memory(self.fills_memory))
     }
 
     /// Checks a batch that a leader's log had accepted before (replication, replay): as

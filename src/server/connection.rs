@@ -1,6 +1,5 @@
 //! One connection: reads frames, hands them to dispatch, sends answers in request order.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -10,7 +9,9 @@ use tracing::debug;
 
 use super::core::Core;
 use super::dispatch::dispatch;
+use super::frame_place::FramePlace;
 use super::frame_reader::{FrameReader, ReadError};
+use super::reaper::Presence;
 use super::reply::{Answer, Pending, ReplyQueue};
 use crate::io::tcp::TcpStream;
 use crate::shard::budget::Permit;
@@ -26,12 +27,8 @@ pub struct Connection {
     stream: Rc<TcpStream>,
     peer: SocketAddr,
     replies: ReplyQueue,
-    /// A frame has begun and is not complete.
-    partial_frame: Rc<Cell<bool>>,
-    /// Monotonic time of the last request or answer.
-    last_active_us: Cell<u64>,
-    /// The first request has been understood: this is a Kafka client.
-    greeted: Cell<bool>,
+    frame_place: FramePlace,
+    presence: Presence,
 }
 
 impl Connection {
@@ -42,10 +39,15 @@ impl Connection {
             stream: Rc::new(stream),
             peer,
             replies: ReplyQueue::default(),
-            partial_frame: Rc::new(Cell::new(false)),
-            last_active_us: Cell::new(now_us),
-            greeted: Cell::new(false),
+            frame_place: FramePlace::default(),
+            presence: Presence::new(now_us),
         })
+    }
+
+    /// Where its large frames begin in their memory.
+    #[must_use]
+    pub fn frame_place(&self) -> &FramePlace {
+        &self.frame_place
     }
 
     /// The client's address.
@@ -65,28 +67,10 @@ impl Connection {
         self.replies.is_busy()
     }
 
-    /// Whether a request is in work or being received.
+    /// What the reaper looks at.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.replies.is_busy() || self.partial_frame.get()
-    }
-
-    /// Whether a frame has begun and is not complete.
-    #[must_use]
-    pub fn has_partial_frame(&self) -> bool {
-        self.partial_frame.get()
-    }
-
-    /// Whether a first request was understood.
-    #[must_use]
-    pub fn is_greeted(&self) -> bool {
-        self.greeted.get()
-    }
-
-    /// Monotonic microseconds of the last request or answer.
-    #[must_use]
-    pub fn last_active_us(&self) -> u64 {
-        self.last_active_us.get()
+    pub fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// Serves the connection until either side ends it.
@@ -106,7 +90,9 @@ impl Connection {
 
     async fn read_requests(&self, core: &Rc<Core>) -> Result<(), String> {
         let budget = core.shard().budget().clone();
-        let mut reader = FrameReader::new(self.stream.clone(), budget, self.partial_frame.clone());
+        let (stream, place) = (self.stream.clone(), self.frame_place.clone());
+        let mut reader =
+            FrameReader::new(stream, budget, self.presence.partial_frame.clone(), place);
         let bytes_max = core.settings().requests.frame_bytes_max;
         loop {
             self.replies.admit().await;
@@ -116,12 +102,12 @@ impl Connection {
                 Err(problem) => return Err(problem.to_string()),
             };
             self.replies.taken();
-            self.last_active_us.set(core.shard().clock().mono_us());
+            self.presence.last_active_us.set(core.shard().clock().mono_us());
             let pending = dispatch(core, self, frame.bytes).await;
             if let Pending::Now(Answer::Close(reason)) = pending {
                 return Err(reason);
             }
-            self.greeted.set(true);
+            self.presence.greeted.set(true);
             self.replies.push(pending, frame.permit);
             core.note_moved(reader.take_moved_bytes());
             if core.is_stopping() {
@@ -153,7 +139,7 @@ impl Connection {
                 open = batch.take(answer, permit);
             }
             let flushed = self.flush(&mut batch).await;
-            self.last_active_us.set(core.shard().clock().mono_us());
+            self.presence.last_active_us.set(core.shard().clock().mono_us());
             if !open || !flushed {
                 if let Some(reason) = batch.close_reason {
                     core.refusals().note(self.peer, &reason);

@@ -25,6 +25,8 @@ pub struct Request<'a> {
     pub header: RequestHeader,
     /// What stands after the header, a slice of the frame.
     pub body: Bytes,
+    /// Bytes of the whole frame.
+    pub frame_bytes: usize,
     /// Where it came from.
     pub connection: &'a Connection,
 }
@@ -35,9 +37,10 @@ pub async fn dispatch(core: &Rc<Core>, connection: &Connection, frame: Bytes) ->
         Ok(parsed) => parsed,
         Err(problem) => return Pending::Now(Answer::Close(problem.to_string())),
     };
+    let frame_bytes = frame.len();
     drop(frame);
     let api = header.api();
-    let request = Request { header, body, connection };
+    let request = Request { header, body, frame_bytes, connection };
     if api == ApiKey::Produce {
         return produce::handle(core, request);
     }

@@ -1,10 +1,13 @@
 //! Cuts the byte stream of one connection into frames without moving record bytes.
 //!
 //! Small frames share a chunk: many are received by one call and each becomes a slice of it. A large
-//! frame gets memory of exactly its size and is received straight into it, together with the four
+//! frame gets aligned memory of its own and is received straight into it, together with the four
 //! bytes that announce the next frame. If these have not come yet, they are waited for alone, so that
 //! a large frame which follows a large one is never moved. What is moved (the part of a frame that
 //! had arrived in a chunk which it outgrew) is counted.
+//!
+//! Where in its memory a large frame begins is chosen so that a batch which lies in it as one did in
+//! the last frame can be written from there as it is ([`FramePlace`]).
 
 use std::cell::Cell;
 use std::io;
@@ -13,6 +16,8 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
+use super::frame_place::FramePlace;
+use crate::io::buf::IoBuf;
 use crate::io::tcp::TcpStream;
 use crate::protocol::frame::{self, FrameError};
 use crate::shard::budget::{Budget, Permit};
@@ -52,6 +57,7 @@ pub struct Frame {
 /// Reading side of one connection.
 pub struct FrameReader {
     stream: Rc<TcpStream>,
+    place: FramePlace,
     budget: Budget,
     /// Received and not yet cut; its spare capacity is where the next bytes go.
     buf: BytesMut,
@@ -68,9 +74,15 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader at the start of the stream.
     #[must_use]
-    pub fn new(stream: Rc<TcpStream>, budget: Budget, partial: Rc<Cell<bool>>) -> FrameReader {
+    pub fn new(
+        stream: Rc<TcpStream>,
+        budget: Budget,
+        partial: Rc<Cell<bool>>,
+        place: FramePlace,
+    ) -> FrameReader {
         FrameReader {
             stream,
+            place,
             budget,
             buf: BytesMut::new(),
             reserve: 4096,
@@ -93,20 +105,14 @@ impl FrameReader {
         let Some(frame_bytes) = self.read_prefix(bytes_max).await? else { return Ok(None) };
         self.partial.set(true);
         let permit = self.budget.acquire(frame_bytes).await;
-        self.read_body(frame_bytes).await?;
-        self.partial.set(false);
-        let _prefix = self.buf.split_to(PREFIX_BYTES);
-        let bytes = self.buf.split_to(frame_bytes).freeze();
-        if frame_bytes < LARGE_FRAME_BYTES {
-            self.reserve = self.reserve.max(frame_bytes + PREFIX_BYTES);
+        let bytes = if frame_bytes < LARGE_FRAME_BYTES {
             self.large_expected_frames = self.large_expected_frames.saturating_sub(1);
+            self.read_small(frame_bytes).await?
         } else {
             self.large_expected_frames = SMALL_RUN_FRAMES;
-            if self.buf.len() < PREFIX_BYTES {
-                // Not in the frame's memory, which would then live until the next frame comes.
-                self.move_to(PREFIX_BYTES);
-            }
-        }
+            self.read_large(frame_bytes).await?
+        };
+        self.partial.set(false);
         Ok(Some(Frame { bytes, permit }))
     }
 
@@ -135,28 +141,50 @@ impl FrameReader {
         }
     }
 
-    /// Receives until the whole frame is in `buf`.
-    async fn read_body(&mut self, frame_bytes: usize) -> Result<(), ReadError> {
+    /// The frame as a slice of the chunk that it shares with others.
+    async fn read_small(&mut self, frame_bytes: usize) -> Result<Bytes, ReadError> {
         let whole = PREFIX_BYTES + frame_bytes;
-        let large = frame_bytes >= LARGE_FRAME_BYTES;
         while self.buf.len() < whole {
             let missing = whole - self.buf.len();
-            let spare = self.buf.capacity() - self.buf.len();
-            if spare < missing {
-                // A large frame's memory has room for the next prefix, so that it need not be moved.
-                self.move_to(if large { whole + PREFIX_BYTES } else { CHUNK_BYTES.max(whole) });
+            if self.buf.capacity() - self.buf.len() < missing {
+                self.move_to(CHUNK_BYTES);
             }
             let room = self.buf.capacity() - self.buf.len();
-            let len_max = if large {
-                (missing + PREFIX_BYTES).min(room)
-            } else {
-                missing.max(room.saturating_sub(self.reserve))
-            };
-            if self.receive(len_max).await? == 0 {
+            if self.receive(missing.max(room.saturating_sub(self.reserve))).await? == 0 {
                 return Err(ReadError::Torn);
             }
         }
-        Ok(())
+        self.reserve = self.reserve.max(whole);
+        let _prefix = self.buf.split_to(PREFIX_BYTES);
+        Ok(self.buf.split_to(frame_bytes).freeze())
+    }
+
+    /// The frame in memory of its own, received there but for what came with its prefix.
+    async fn read_large(&mut self, frame_bytes: usize) -> Result<Bytes, ReadError> {
+        let begin = self.place.begin();
+        let whole = begin + frame_bytes;
+        let mut memory = IoBuf::alloc(whole + PREFIX_BYTES);
+        let _prefix = self.buf.split_to(PREFIX_BYTES);
+        let came = self.buf.split_to(self.buf.len().min(frame_bytes));
+        let mut end = begin + came.len();
+        memory[begin..end].copy_from_slice(&came);
+        self.moved_bytes += came.len() as u64;
+        while end < whole {
+            // With what announces the next frame; of that no more, which would then be moved.
+            let (received, back) =
+                self.stream.recv_aligned(memory, end, whole + PREFIX_BYTES).await;
+            memory = back;
+            match received? {
+                0 => return Err(ReadError::Torn),
+                count => end += count,
+            }
+        }
+        if self.buf.len() < PREFIX_BYTES {
+            // Not in memory that would then live until the next frame comes.
+            self.move_to(PREFIX_BYTES);
+            self.buf.extend_from_slice(&memory[whole..whole.max(end)]);
+        }
+        Ok(memory.freeze(whole).slice(begin..))
     }
 
     /// Continues in fresh memory of `capacity`; what has arrived of a frame moves along.

@@ -12,12 +12,6 @@ use super::core::Core;
 use crate::io::tcp::TcpListener;
 use crate::shard::task;
 
-/// How often idle and stuck connections are looked for.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection that has not sent a first whole request in this time is closed.
-const GREETING_US_MAX: u64 = 10_000_000;
-/// A frame that has begun must be complete in this time (slow-loris bodies).
-const FRAME_US_MAX: u64 = 30_000_000;
 /// After a failed accept (no descriptors left): wait before trying again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -49,31 +43,6 @@ pub async fn accept_connections(core: Rc<Core>, listener: TcpListener) {
                 warn!("accept failed: {problem}");
                 task::sleep(ACCEPT_RETRY).await;
             }
-        }
-    }
-}
-
-/// Closes connections that never speak, dribble a frame, or have been idle too long.
-pub async fn reap_connections(core: Rc<Core>) {
-    let idle_max = core.settings().requests.connection_idle_max;
-    let idle_us_max =
-        idle_max.map_or(u64::MAX, |max| u64::try_from(max.as_micros()).unwrap_or(u64::MAX));
-    while !core.is_stopping() {
-        or(task::sleep(REAP_INTERVAL), core.stopped()).await;
-        let now_us = core.shard().clock().mono_us();
-        for connection in core.connections().all() {
-            let quiet_us = now_us.saturating_sub(connection.last_active_us());
-            let reason = if !connection.is_greeted() && quiet_us > GREETING_US_MAX {
-                "no request within 10 s"
-            } else if connection.has_partial_frame() && quiet_us > FRAME_US_MAX {
-                "a frame was not complete within 30 s"
-            } else if !connection.is_busy() && quiet_us > idle_us_max {
-                "idle longer than connections.max.idle.ms"
-            } else {
-                continue;
-            };
-            core.refusals().note(connection.peer(), reason);
-            connection.shutdown();
         }
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::core::{BrokerView, Core};
-use super::listener::{accept_connections, reap_connections};
+use super::listener::accept_connections;
+use super::reaper::reap_connections;
+use crate::base::clock::micros;
 use crate::cluster::controller::ControllerHandle;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::reconcile::Reconciler;
@@ -143,7 +145,7 @@ async fn drain(core: Rc<Core>, drained: flume::Sender<()>) {
     core.shard().begin_drain();
     debug!(shard = %core.shard().id(), "accepts no more");
     let grace = DRAIN_GRACE.min(core.settings().runtime.shutdown_timeout / 2);
-    let grace_us = u64::try_from(grace.as_micros()).unwrap_or(u64::MAX);
+    let grace_us = micros(grace);
     let patient_until_us = core.shard().clock().mono_us().saturating_add(grace_us);
     while !core.connections().is_empty() {
         let is_patient = core.shard().clock().mono_us() < patient_until_us;

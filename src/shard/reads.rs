@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::mesh::Reply;
 use super::runtime::Shard;
 use super::task;
+use crate::base::clock::micros;
 use crate::base::ids::{LeaderEpoch, Offset, ShardId, TopicPartition};
 use crate::base::signal::{Event, OneReceiver};
 use crate::partition::read_plan::{ReadError, ReadOutcome, ReadRequest};
@@ -183,10 +184,6 @@ async fn read_here(
     reply.send(&shard, results);
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// The plans of one answer.
 struct Plans {
     outcomes: Vec<Planned>,
@@ -205,9 +202,8 @@ fn plan_all(shard: &Shard, asks: &[ReadAsk], bytes_max: usize) -> Plans {
         let left = bytes_max.saturating_sub(plans.bytes);
         let planned = plan(shard, ask, if plans.bytes > 0 { left } else { left.max(1) });
         plans.outcomes.push(planned.map(|mut outcome| {
-            if let Some(plan) = outcome.plan.as_mut().filter(|_| plans.bytes == 0) {
-                plan.limit_disk(OLD_BYTES_MAX);
-            }
+            let first = outcome.plan.iter_mut().filter(|_| plans.bytes == 0);
+            first.for_each(|plan| plan.limit_disk(OLD_BYTES_MAX));
             let expected = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_expected);
             let old = outcome.plan.as_ref().map_or(0, ReadPlan::bytes_from_disk);
             // Only the first batch of an answer may be too large.

@@ -21,6 +21,8 @@ pub struct AppendAsk {
     pub tp: TopicPartition,
     /// What the request holds for the partition: one batch if the client keeps the rules.
     pub records: Bytes,
+    /// Whether the memory that they lie in may be kept for as long as they are.
+    pub fills_memory: bool,
 }
 
 /// A batch that is acknowledged.
@@ -82,6 +84,7 @@ fn append_here(shard: &Rc<Shard>, asks: &[AppendAsk], reply: Reply<Vec<AppendOut
 fn append_one(shard: &Shard, ask: &AppendAsk, now_ms: i64) -> Result<AppendTicket, AppendFailure> {
     let owned = shard.table().get(&ask.tp).ok_or(AppendFailure::NotOwned)?;
     let batch = UncheckedBatch::from_produce(ask.records.clone())?;
+    let batch = batch.filling_memory(ask.fills_memory);
     let mut partition = owned.partition().borrow_mut();
     Ok(partition.append(owned.store().journal(), batch, now_ms)?)
 }

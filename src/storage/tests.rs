@@ -21,8 +21,10 @@ use crate::base::ids::{
     LeaderEpoch, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence, ShardId, TopicId,
     TopicPartition,
 };
+use crate::base::limits::{BATCH_PLACE, LARGE_BATCH_BYTES};
+use crate::io::buf::IoBuf;
 use crate::io::disk::Disk;
-use crate::record::{BatchBuilder, Compression, RecordBatch, stored_batches};
+use crate::record::{BatchBuilder, Compression, RecordBatch, UncheckedBatch, stored_batches};
 
 use super::{
     CommittedGroup, Log, LogConfig, RecoveryError, RecoveryReport, StampChoice, StorageError,
@@ -125,6 +127,15 @@ fn batch(tag: u64, records: i32, value_bytes: usize, time_ms: i64) -> RecordBatc
     builder(tag, records, value_bytes, time_ms).build_batch().expect("build")
 }
 
+/// The batch as a connection receives one: where it can be written from.
+fn received(batch: &RecordBatch) -> RecordBatch {
+    let mut memory = IoBuf::alloc(BATCH_PLACE + batch.len_bytes());
+    memory[BATCH_PLACE..BATCH_PLACE + batch.len_bytes()].copy_from_slice(batch.bytes());
+    let bytes = memory.freeze(BATCH_PLACE + batch.len_bytes()).slice(BATCH_PLACE..);
+    let batch = UncheckedBatch::from_produce(bytes).expect("one batch");
+    batch.filling_memory(true).check().expect("a good one")
+}
+
 fn builder(tag: u64, records: i32, value_bytes: usize, time_ms: i64) -> BatchBuilder {
     let mut builder = BatchBuilder::new(Compression::None, time_ms);
     let mut value = tag.to_be_bytes().to_vec();
@@ -206,18 +217,16 @@ fn try_read_all(
     let mut next = from;
     loop {
         let plan = { log.borrow().plan_read(next, Offset(i64::MAX), bytes_max) };
-        let slices = block_on(plan.read())?;
-        if slices.is_empty() {
+        let bytes = Bytes::from(block_on(plan.read())?.concat());
+        if bytes.is_empty() {
             return Ok(out);
         }
-        for slice in slices {
-            for batch in stored_batches(&slice) {
-                let batch = batch.expect("whole batches");
-                assert!(batch.last_offset() >= next, "only what was asked for");
-                assert!(batch.crc_matches(), "batch at {}", batch.base_offset());
-                next = batch.last_offset().plus(1);
-                out.push(slice.slice_ref(batch.bytes()));
-            }
+        for batch in stored_batches(&bytes) {
+            let batch = batch.expect("whole batches");
+            assert!(batch.last_offset() >= next, "only what was asked for");
+            assert!(batch.crc_matches(), "batch at {}", batch.base_offset());
+            next = batch.last_offset().plus(1);
+            out.push(bytes.slice_ref(batch.bytes()));
         }
     }
 }

@@ -120,7 +120,7 @@ fn case_90_offset_and_epoch_of_the_client_are_overwritten() {
         leader_epoch: LeaderEpoch(9),
         log_append_time_ms: None,
     };
-    batch.stamp_into(&mut dst, &stamp);
+    batch.copy_front(&mut dst, &batch.stamped(&stamp));
     let (stored, rest) = StoredBatch::split_first(&dst).unwrap();
     assert!(rest.is_empty() && stored.crc_matches());
     assert_eq!(
@@ -141,7 +141,7 @@ fn log_append_time_is_stamped_with_a_crc_that_fits_small_and_large_batches() {
             leader_epoch: LeaderEpoch(1),
             log_append_time_ms: Some(123_456),
         };
-        batch.stamp_into(&mut dst, &stamp);
+        batch.copy_front(&mut dst, &batch.stamped(&stamp));
         let (stored, _) = StoredBatch::split_first(&dst).unwrap();
         assert!(stored.crc_matches(), "{count} records");
         assert_eq!(stored.timestamp_type(), TimestampType::LogAppendTime);

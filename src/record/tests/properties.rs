@@ -184,7 +184,7 @@ proptest! {
             leader_epoch: LeaderEpoch(3),
             log_append_time_ms: None,
         };
-        batch.stamp_into(&mut log, &stamp);
+        batch.copy_front(&mut log, &batch.stamped(&stamp));
         let (stored, _) = StoredBatch::split_first(&log).unwrap();
         prop_assert!(stored.crc_matches());
         prop_assert_eq!(walk(stored), numbered(base, &models));

@@ -162,7 +162,7 @@ fn case_87_timestamps_outside_the_window_are_refused_where_asked() {
     let mut stamped = batch.bytes().to_vec();
     let stamp =
         Stamp { base_offset: Offset(0), leader_epoch: LeaderEpoch(0), log_append_time_ms: Some(1) };
-    batch.stamp_into(&mut stamped, &stamp);
+    batch.copy_front(&mut stamped, &batch.stamped(&stamp));
     let stamped = check(Bytes::from(stamped)).unwrap();
     let options = ValidateOptions { timestamp_window_ms: Some((5, 6)), ..OPTIONS };
     assert_eq!(stamped.validate_records(&options).unwrap().max_timestamp_ms, 1);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::clock::micros;
 use crate::base::ids::{PartitionIndex, ShardId, TopicPartition};
 use crate::base::signal::OneReceiver;
 use crate::cluster::image::MetadataImage;
@@ -168,7 +169,7 @@ async fn read_parts(
         store(slots, &part.slots, results.unwrap_or_default());
         return;
     }
-    let wait_us = u64::try_from(terms.wait_max.as_micros()).unwrap_or(u64::MAX);
+    let wait_us = micros(terms.wait_max);
     let deadline_us = shard.clock().mono_us().saturating_add(wait_us);
     let now = ReadTerms { bytes_min: 0, wait_max: Duration::ZERO, ..terms };
     loop {

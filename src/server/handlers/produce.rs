@@ -10,6 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::{ShardId, TopicPartition};
+use crate::base::limits::LARGE_BATCH_BYTES;
 use crate::base::signal::OneReceiver;
 use crate::cluster::image::MetadataImage;
 use crate::protocol::ErrorCode;
@@ -17,6 +18,7 @@ use crate::protocol::produce::{
     PartitionResult, ProduceRequest, RecordErrorAt, ResponseHead, encode_response,
 };
 use crate::record::{Compression, UncheckedBatch};
+use crate::server::connection::Connection;
 use crate::server::core::Core;
 use crate::server::dispatch::Request;
 use crate::server::errors;
@@ -38,14 +40,19 @@ struct Part {
 
 /// Appends what the request holds; the answer follows.
 pub fn handle(core: &Rc<Core>, request: Request<'_>) -> Pending {
-    let correlation_id = request.header.correlation_id();
-    let produce = match ProduceRequest::parse(request.body, request.header.version()) {
+    let Request { header, body, connection, frame_bytes } = request;
+    let correlation_id = header.correlation_id();
+    let produce = match ProduceRequest::parse(body, header.version()) {
         Ok(produce) => produce,
         Err(problem) => return Pending::Now(Answer::Close(format!("Produce: {problem}"))),
     };
     let mut results: Vec<Option<PartitionResult>> = Vec::new();
     let parts = match refusal_of_all(&produce) {
-        None => route(&core.image(), &produce, &mut results),
+        None => {
+            let mut parts = route(&core.image(), &produce, &mut results);
+            keep_in_place(core, connection, frame_bytes, &mut parts);
+            parts
+        }
         Some(error) => {
             results.resize_with(produce.partition_count(), || Some(PartitionResult::failed(error)));
             Vec::new()
@@ -116,10 +123,23 @@ fn route(
                 }
             };
             part.slots.push(slot);
-            part.asks.push(AppendAsk { tp, records });
+            part.asks.push(AppendAsk { tp, records, fills_memory: false });
         }
     }
     parts
+}
+
+/// Marks the batch that may stay where it was received: one that is nearly all of its frame, and
+/// whose owner is the core whose memory it lies in. The connection's next frame is received so that
+/// a batch in the same place of it can be written from there.
+fn keep_in_place(core: &Core, from: &Connection, frame_bytes: usize, parts: &mut [Part]) {
+    let local = parts.iter_mut().filter(|part| part.owner == core.shard().id());
+    let mut asks = local.flat_map(|part| &mut part.asks);
+    let least = LARGE_BATCH_BYTES.max(frame_bytes - frame_bytes / 4);
+    if let Some(ask) = asks.find(|ask| ask.records.len() >= least) {
+        ask.fills_memory = true;
+        from.frame_place().learn(&ask.records);
+    }
 }
 
 /// Whether the batch says that it is compressed with zstd. Bytes that are no batch are refused by

@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartition};
-use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN};
+use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN, LARGE_BATCH_BYTES};
 
 /// Version of the journal's format.
 pub(in crate::storage) const JOURNAL_VERSION: u16 = 2;
@@ -25,9 +25,8 @@ const GROUP_MAGIC: [u8; 4] = *b"TWJG";
 /// Bytes of a group's header: as many as of a segment block's, so that a large batch lies in a group
 /// as it will lie in a block, and most of it can be written there as it is.
 pub(in crate::storage) const GROUP_HEADER_BYTES: usize = BATCH_PLACE;
-/// Batches from this size on begin [`BATCH_PLACE`] bytes behind a multiple of 4 KiB; the bytes before
-/// them are zeros. Smaller ones follow each other at once.
-pub(in crate::storage) const LARGE_BATCH_BYTES: usize = 128 << 10;
+/// Bytes of a large batch before its first whole page.
+pub(in crate::storage) const LARGE_BATCH_FRONT_BYTES: usize = BLOCK_ALIGN - BATCH_PLACE;
 /// Bytes of one entry.
 pub(in crate::storage) const ENTRY_BYTES: usize = 64;
 /// Where a file's first group lies.
@@ -209,6 +208,16 @@ pub(in crate::storage) fn batch_begin(payload_bytes: usize, batch_bytes: usize) 
         return next;
     }
     (next - BATCH_PLACE).next_multiple_of(BLOCK_ALIGN) + BATCH_PLACE
+}
+
+/// The whole pages of a large batch, if it lies in memory as it will lie on disk.
+pub(in crate::storage) fn whole_pages(batch: &[u8]) -> Option<std::ops::Range<usize>> {
+    let begin = batch.as_ptr().addr().wrapping_add(LARGE_BATCH_FRONT_BYTES);
+    if batch.len() < LARGE_BATCH_BYTES || !begin.is_multiple_of(BLOCK_ALIGN) {
+        return None;
+    }
+    let whole = (batch.len() - LARGE_BATCH_FRONT_BYTES) / BLOCK_ALIGN * BLOCK_ALIGN;
+    Some(LARGE_BATCH_FRONT_BYTES..LARGE_BATCH_FRONT_BYTES + whole)
 }
 
 fn total_bytes(payload_bytes: u64, entry_count: u64) -> u64 {

@@ -1,6 +1,5 @@
-//! A commit group: filled in memory, written as one piece, kept for readers.
+//! A commit group while it is filled, until it is written as one piece.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -11,106 +10,14 @@ use crate::io::buf::IoBuf;
 use crate::record::{RecordBatch, Stamp};
 
 use super::format::{
-    ENTRY_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, batch_begin, entries_begin,
-    group_bytes,
+    ENTRY_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, LARGE_BATCH_FRONT_BYTES,
+    batch_begin, entries_begin, group_bytes, whole_pages,
 };
+use super::group_bytes::{GroupBytes, LentPages};
+use super::shared_group::{Group, GroupPlace};
 
-/// Where a group lies in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) struct GroupPlace {
-    pub(in crate::storage) file_seq: u64,
-    pub(in crate::storage) pos: u64,
-    /// Journal bytes written before it since the store was opened.
-    pub(in crate::storage) bytes_before: u64,
-}
-
-/// A group as its logs see it. The bytes are there from the moment it is sealed until the read
-/// cache drops them.
-pub(in crate::storage) struct Group {
-    seq: u64,
-    charged_bytes: Cell<usize>,
-    bytes: RefCell<Option<Bytes>>,
-    place: Cell<Option<GroupPlace>>,
-    /// Runs of this group that are not in segments yet.
-    runs_pending: Cell<usize>,
-    cached: Cell<bool>,
-    slots: RefCell<Vec<u32>>,
-}
-
-impl Group {
-    pub(in crate::storage) fn new(seq: u64) -> Rc<Group> {
-        Rc::new(Group {
-            seq,
-            charged_bytes: Cell::new(0),
-            bytes: RefCell::new(None),
-            place: Cell::new(None),
-            runs_pending: Cell::new(0),
-            cached: Cell::new(false),
-            slots: RefCell::new(Vec::new()),
-        })
-    }
-
-    /// A group read back from a journal; `bytes` begin with its header.
-    pub(in crate::storage) fn replayed(seq: u64, bytes: Bytes) -> Rc<Group> {
-        let group = Group::new(seq);
-        *group.bytes.borrow_mut() = Some(bytes);
-        group
-    }
-
-    pub(in crate::storage) fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// Memory that the bytes hold, including what is unused of their buffer.
-    pub(in crate::storage) fn charged_bytes(&self) -> usize {
-        self.charged_bytes.get()
-    }
-
-    /// A slice of the group; `None` while it is filled or after it was evicted.
-    pub(in crate::storage) fn slice(&self, start: u32, end: u32) -> Option<Bytes> {
-        self.bytes.borrow().as_ref().map(|bytes| bytes.slice(start as usize..end as usize))
-    }
-
-    pub(in crate::storage) fn is_in_memory(&self) -> bool {
-        self.bytes.borrow().is_some()
-    }
-
-    /// Where it lies; `None` before the write was issued.
-    pub(in crate::storage) fn place(&self) -> Option<GroupPlace> {
-        self.place.get()
-    }
-
-    /// Drops the bytes; whoever holds slices keeps them.
-    pub(in crate::storage) fn evict(&self) {
-        *self.bytes.borrow_mut() = None;
-    }
-
-    /// Slots of the logs that had batches in it.
-    pub(in crate::storage) fn take_slots(&self) -> Vec<u32> {
-        self.slots.take()
-    }
-
-    pub(in crate::storage) fn run_added(&self) {
-        self.runs_pending.set(self.runs_pending.get() + 1);
-    }
-
-    /// One run is in a segment, or was truncated. Returns whether it was the last.
-    pub(in crate::storage) fn run_settled(&self) -> bool {
-        let left = self.runs_pending.get().checked_sub(1).expect("a run settles once");
-        self.runs_pending.set(left);
-        left == 0
-    }
-
-    /// Whether the read cache may take it: written, in segments, and not there before. Says yes
-    /// once.
-    pub(in crate::storage) fn may_be_cached(&self) -> bool {
-        self.is_settled() && self.is_in_memory() && !self.cached.replace(true)
-    }
-
-    pub(in crate::storage) fn is_settled(&self) -> bool {
-        self.runs_pending.get() == 0
-    }
-}
+/// Batches of one group that lend their pages: bounds the pieces of its write.
+const LENDERS_MAX: usize = 100;
 
 /// A log that has batches in a group.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +34,10 @@ pub(in crate::storage) struct Member {
 pub(in crate::storage) struct OpenGroup {
     shared: Rc<Group>,
     buf: IoBuf,
+    bytes_max: usize,
+    /// What batches lend to it: in the group, but not in `buf`.
+    lent: Vec<LentPages>,
+    lent_bytes: usize,
     payload_bytes: usize,
     entries: Vec<EntryHeader>,
     members: Vec<Member>,
@@ -135,13 +46,14 @@ pub(in crate::storage) struct OpenGroup {
 }
 
 impl OpenGroup {
-    pub(in crate::storage) fn new(seq: u64, capacity: usize) -> OpenGroup {
-        let buf = IoBuf::alloc(capacity);
-        let shared = Group::new(seq);
-        shared.charged_bytes.set(buf.len());
+    /// A group with a buffer of `capacity` bytes that is full at `bytes_max`, lent pages included.
+    pub(in crate::storage) fn new(seq: u64, capacity: usize, bytes_max: usize) -> OpenGroup {
         OpenGroup {
-            shared,
-            buf,
+            shared: Group::new(seq),
+            buf: IoBuf::alloc(capacity),
+            bytes_max,
+            lent: Vec::new(),
+            lent_bytes: 0,
             payload_bytes: 0,
             entries: Vec::new(),
             members: Vec::new(),
@@ -150,23 +62,33 @@ impl OpenGroup {
         }
     }
 
-    /// Whether one more entry with `batch_bytes` of payload fits.
-    pub(in crate::storage) fn fits(&self, batch_bytes: usize) -> bool {
+    /// Whether one more entry fits that has `batch_bytes` of payload and lends `lent_bytes` of them.
+    pub(in crate::storage) fn fits(&self, batch_bytes: usize, lent_bytes: usize) -> bool {
         let begin = batch_begin(self.payload_bytes, batch_bytes);
         let payload_bytes = begin + batch_bytes - GROUP_HEADER_BYTES;
-        group_bytes(payload_bytes, self.entries.len() + 1) <= self.buf.len()
+        let total = group_bytes(payload_bytes, self.entries.len() + 1);
+        let is_first = self.entries.is_empty();
+        total - self.lent_bytes - lent_bytes <= self.buf.len()
+            && (is_first || lent_bytes == 0 || total <= self.bytes_max)
+            && (lent_bytes == 0 || self.lent.len() < LENDERS_MAX)
     }
 
     pub(in crate::storage) fn shared(&self) -> &Rc<Group> {
         &self.shared
     }
 
-    pub(in crate::storage) fn capacity(&self) -> usize {
-        self.buf.len()
+    /// Memory that it holds: its buffer, and what is lent to it.
+    pub(in crate::storage) fn held_bytes(&self) -> usize {
+        self.buf.len() + self.lent_bytes
     }
 
     pub(in crate::storage) fn entry_count(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Bytes of its buffer that it needs as it stands.
+    pub(in crate::storage) fn own_bytes(&self) -> usize {
+        self.total_bytes() - self.lent_bytes
     }
 
     /// Bytes that the group takes on disk as it stands.
@@ -190,7 +112,8 @@ impl OpenGroup {
         self.sync_due_ms = self.sync_due_ms.min(due_ms);
     }
 
-    /// The one copy of a batch before its acknowledgement. Returns where it begins.
+    /// The one copy of a batch before its acknowledgement; of one that lends its whole pages, only
+    /// what lies around them. Returns where it begins.
     pub(in crate::storage) fn push_batch(
         &mut self,
         topic_partition: TopicPartition,
@@ -198,27 +121,40 @@ impl OpenGroup {
         stamp: &Stamp,
         last: Offset,
     ) -> u32 {
-        assert!(self.fits(batch.len_bytes()), "the journal opens a group that fits");
+        let lent = lent_pages(batch);
+        let lent_bytes = lent.as_ref().map_or(0, Bytes::len);
+        assert!(self.fits(batch.len_bytes(), lent_bytes), "the journal opens a group that fits");
         let start = batch_begin(self.payload_bytes, batch.len_bytes());
-        self.buf[GROUP_HEADER_BYTES + self.payload_bytes..start].fill(0);
-        let dst = &mut self.buf[start..start + batch.len_bytes()];
-        batch.stamp_into(dst, stamp);
-        let crc = u32::from_be_bytes(dst[17..21].try_into().expect("four bytes"));
+        // Places in the buffer, which has no room for what is lent.
+        let gap = GROUP_HEADER_BYTES + self.payload_bytes - self.lent_bytes;
+        let begin = start - self.lent_bytes;
+        self.buf[gap..begin].fill(0);
+        let header = batch.stamped(stamp);
+        let own = &mut self.buf[begin..begin + batch.len_bytes() - lent_bytes];
+        if let Some(pages) = lent {
+            let (front, rest) = own.split_at_mut(LARGE_BATCH_FRONT_BYTES);
+            batch.copy_front(front, &header);
+            rest.copy_from_slice(&batch.bytes()[front.len() + lent_bytes..]);
+            self.lent.push(LentPages { at: start + front.len(), pages });
+            self.lent_bytes += lent_bytes;
+        } else {
+            batch.copy_front(own, &header);
+        }
+        self.payload_bytes = start + batch.len_bytes() - GROUP_HEADER_BYTES;
         let start = u32::try_from(start).expect("a group is smaller than 4 GiB");
         let len = u32::try_from(batch.len_bytes()).expect("a batch is smaller than 2 GiB");
         self.entries.push(EntryHeader::append(
             topic_partition,
             stamp.leader_epoch,
             (start, len),
-            crc,
+            header.crc(),
             (stamp.base_offset, last),
         ));
-        self.payload_bytes = start as usize + batch.len_bytes() - GROUP_HEADER_BYTES;
         start
     }
 
     pub(in crate::storage) fn push_control(&mut self, entry: EntryHeader) {
-        assert!(self.fits(0), "the journal opens a group that fits");
+        assert!(self.fits(0, 0), "the journal opens a group that fits");
         self.entries.push(entry);
         self.durable = true;
     }
@@ -249,23 +185,24 @@ impl OpenGroup {
         let payload_bytes = u32::try_from(self.payload_bytes).expect("smaller than 4 GiB");
         let header = GroupHeader::sealed(
             place.file_seq,
-            self.shared.seq,
+            self.shared.seq(),
             durable_through,
             payload_bytes,
             &self.entries,
         );
         self.buf[..GROUP_HEADER_BYTES].copy_from_slice(header.as_bytes());
-        let payload_end = GROUP_HEADER_BYTES + self.payload_bytes;
-        let begin = entries_begin(self.payload_bytes);
+        let payload_end = GROUP_HEADER_BYTES + self.payload_bytes - self.lent_bytes;
+        let begin = entries_begin(self.payload_bytes) - self.lent_bytes;
         let end = begin + self.entries.len() * ENTRY_BYTES;
+        let own_bytes = total - self.lent_bytes;
         // The buffer may hold an earlier group's bytes.
         self.buf[payload_end..begin].fill(0);
         self.buf[begin..end].copy_from_slice(self.entries.as_bytes());
-        self.buf[end..total].fill(0);
-        let bytes = self.buf.freeze(total);
-        *self.shared.bytes.borrow_mut() = Some(bytes.clone());
-        *self.shared.slots.borrow_mut() = self.members.iter().map(|member| member.slot).collect();
-        self.shared.place.set(Some(place));
+        self.buf[end..own_bytes].fill(0);
+        let held_bytes = self.held_bytes();
+        let bytes = GroupBytes::new(self.buf.freeze(own_bytes), self.lent);
+        let slots = self.members.iter().map(|member| member.slot).collect();
+        self.shared.seal(bytes.clone(), held_bytes, place, slots);
         SealedGroup { shared: self.shared, bytes, members: self.members }
     }
 }
@@ -273,6 +210,13 @@ impl OpenGroup {
 /// A group on its way to the device.
 pub(in crate::storage) struct SealedGroup {
     pub(in crate::storage) shared: Rc<Group>,
-    pub(in crate::storage) bytes: Bytes,
+    pub(in crate::storage) bytes: GroupBytes,
     pub(in crate::storage) members: Vec<Member>,
+}
+
+/// The whole pages of a batch that need not be copied: they lie in memory as they will lie on disk,
+/// and little else is kept alive with them.
+pub(super) fn lent_pages(batch: &RecordBatch) -> Option<Bytes> {
+    let pages = whole_pages(batch.bytes()).filter(|_| batch.fills_memory())?;
+    Some(batch.bytes().slice(pages))
 }

@@ -10,7 +10,10 @@
 mod file_set;
 pub(in crate::storage) mod format;
 mod group;
+mod group_bytes;
 pub(in crate::storage) mod reader;
+mod shared_group;
+mod upkeep;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,8 +28,9 @@ use crate::record::{RecordBatch, Stamp};
 
 pub(in crate::storage) use file_set::{FileSet, FileSetConfig, SpareFile, file_number};
 use format::{EntryHeader, EntryKind, group_bytes};
-pub(in crate::storage) use group::{Group, GroupPlace, Member};
-use group::{OpenGroup, SealedGroup};
+pub(in crate::storage) use group::Member;
+use group::{OpenGroup, SealedGroup, lent_pages};
+pub(in crate::storage) use shared_group::{Group, GroupPlace};
 
 use super::copy_ledger::CopyLedger;
 use super::error::StorageError;
@@ -207,7 +211,7 @@ impl Journal {
     }
 
     /// Copies the batch into the group that is being filled: the one copy before its
-    /// acknowledgement.
+    /// acknowledgement, but for pages that may stay where they were received.
     pub(in crate::storage) fn stage_batch(
         &self,
         demand: &StageFor,
@@ -216,7 +220,8 @@ impl Journal {
         last: Offset,
     ) -> Staged {
         let mut state = self.state.borrow_mut();
-        let open = state.group_for(batch.len_bytes(), self.group_bytes_max);
+        let lent_bytes = lent_pages(batch).map_or(0, |pages| pages.len());
+        let open = state.group_for(batch.len_bytes(), lent_bytes, self.group_bytes_max);
         let entry = u32::try_from(open.entry_count()).expect("bounded by its bytes");
         let start = open.push_batch(demand.topic_partition, batch, stamp, last);
         if demand.durable {
@@ -226,8 +231,9 @@ impl Journal {
         }
         let membership = note_member(open, demand, last.plus(1));
         let group = open.shared().clone();
+        state.staged_bytes += lent_bytes;
         drop(state);
-        self.ledger.count_staged(batch.len_bytes());
+        self.ledger.count_staged(batch.len_bytes() - lent_bytes);
         self.staged.notify();
         Staged { group, start, entry, membership }
     }
@@ -242,55 +248,13 @@ impl Journal {
         log_end: Offset,
     ) -> Membership {
         let mut state = self.state.borrow_mut();
-        let open = state.group_for(0, self.group_bytes_max);
+        let open = state.group_for(0, 0, self.group_bytes_max);
         let entry = EntryHeader::control(kind, demand.topic_partition, leader_epoch, first);
         open.push_control(entry);
         let membership = note_member(open, demand, log_end);
         drop(state);
         self.staged.notify();
         membership
-    }
-
-    /// Whether written records wait for a sync that is due by now (`flush.ms`).
-    pub(in crate::storage) fn sync_due(&self, now_ms: i64) -> bool {
-        let state = self.state.borrow();
-        let open = state.sealed.iter().chain(&state.filling).map(OpenGroup::sync_due_ms).min();
-        state.dirty_due_ms.min(open.unwrap_or(i64::MAX)) <= now_ms
-    }
-
-    /// Makes the next commit a durable one, even if nothing is staged.
-    pub(in crate::storage) fn request_sync(&self) {
-        self.state.borrow_mut().sync_requested = true;
-        self.staged.notify();
-    }
-
-    /// Whether anything waits to be written or synced on request.
-    pub(in crate::storage) fn is_idle(&self) -> bool {
-        let state = self.state.borrow();
-        state.sealed.is_empty() && state.filling.is_none() && !state.in_flight
-    }
-
-    /// Bytes of groups written since the store was opened.
-    pub(in crate::storage) fn bytes_written(&self) -> u64 {
-        self.state.borrow().bytes_written
-    }
-
-    /// Where a replay must begin if `oldest` is the oldest group that it needs.
-    pub(in crate::storage) fn replay_from(&self, oldest: Option<&Group>) -> ReplayFrom {
-        if let Some((place, group)) = oldest.and_then(|group| Some((group.place()?, group.seq()))) {
-            return ReplayFrom { file_seq: place.file_seq, pos: place.pos, group };
-        }
-        // Nothing that is placed is needed: begin with the first group that is not.
-        let state = self.state.borrow();
-        let group = state.unplaced.unwrap_or_else(|| state.first_waiting());
-        let (file_seq, pos) = self.files.head();
-        ReplayFrom { file_seq, pos, group }
-    }
-
-    /// Frees the files before `file_seq`; everything in them is durable in segments.
-    pub(in crate::storage) fn release_before(&self, file_seq: u64) {
-        self.state.borrow_mut().dirty.retain(|(seq, _)| *seq >= file_seq);
-        self.files.release_before(file_seq);
     }
 
     /// Waits for something to write, writes one group (or syncs, if only that was asked), and says
@@ -322,13 +286,13 @@ impl Journal {
         // Follows the load up at once and down slowly: a burst that needs two groups because the
         // buffer had shrunk between them costs a second write.
         let slowly = state.buffer_bytes - state.buffer_bytes / 8;
-        let wanted = next.total_bytes().saturating_mul(2).max(slowly);
+        let wanted = next.own_bytes().saturating_mul(2).max(slowly);
         state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
         Some(next)
     }
 
     async fn write_group(&self, mut open: OpenGroup) -> Result<Commit, StorageError> {
-        let capacity = open.capacity();
+        let held_bytes = open.held_bytes();
         let (durable, due_ms) = {
             let mut state = self.state.borrow_mut();
             let asked = std::mem::take(&mut state.sync_requested);
@@ -346,7 +310,7 @@ impl Journal {
         };
         let mut state = self.state.borrow_mut();
         state.in_flight = false;
-        state.staged_bytes -= capacity;
+        state.staged_bytes -= held_bytes;
         state.bytes_written += sealed.bytes.len() as u64;
         if durable {
             state.durable_through = sealed.shared.seq();
@@ -372,7 +336,7 @@ impl Journal {
         let (file_seq, pos) = (placed.file_seq, placed.pos);
         let sealed = open.seal(GroupPlace { file_seq, pos, bytes_before }, durable_through);
         self.state.borrow_mut().unplaced = None;
-        placed.file.write_at(sealed.bytes.clone(), pos, durable && clean).await?;
+        placed.file.write_slices_at(sealed.bytes.slices(), pos, durable && clean).await?;
         if !durable || !clean {
             let mut state = self.state.borrow_mut();
             if state.dirty.last().is_none_or(|(seq, _)| *seq != file_seq) {
@@ -383,31 +347,6 @@ impl Journal {
             self.sync_dirty().await?;
         }
         Ok(sealed)
-    }
-
-    async fn sync(&self) -> Result<Commit, StorageError> {
-        {
-            let mut state = self.state.borrow_mut();
-            state.sync_requested = false;
-            state.in_flight = true;
-        }
-        if let Err(error) = self.sync_dirty().await {
-            return Err(self.latch.trip("sync of the journal", &error));
-        }
-        let mut state = self.state.borrow_mut();
-        state.in_flight = false;
-        state.durable_through = state.first_waiting() - 1;
-        state.dirty.clear();
-        state.dirty_due_ms = i64::MAX;
-        Ok(Commit { members: Vec::new(), group: None, durable: true })
-    }
-
-    async fn sync_dirty(&self) -> std::io::Result<()> {
-        let dirty = self.state.borrow().dirty.clone();
-        for (_, file) in dirty {
-            file.datasync().await?;
-        }
-        Ok(())
     }
 }
 
@@ -420,18 +359,23 @@ fn note_member(open: &mut OpenGroup, demand: &StageFor, end: Offset) -> Membersh
 
 impl JournalState {
     /// The group that takes the next entry; a full one is set aside to be written.
-    fn group_for(&mut self, batch_bytes: usize, group_bytes_max: usize) -> &mut OpenGroup {
-        if self.filling.as_ref().is_some_and(|open| !open.fits(batch_bytes)) {
+    fn group_for(
+        &mut self,
+        batch_bytes: usize,
+        lent_bytes: usize,
+        group_bytes_max: usize,
+    ) -> &mut OpenGroup {
+        if self.filling.as_ref().is_some_and(|open| !open.fits(batch_bytes, lent_bytes)) {
             self.sealed.extend(self.filling.take());
             // It was full before the device came to it: the next one is larger.
             self.buffer_bytes = (self.buffer_bytes * 2).min(group_bytes_max);
         }
         if self.filling.is_none() {
             let usual = self.buffer_bytes.max(GROUP_BUFFER_BYTES_MIN).min(group_bytes_max);
-            let capacity = usual.max(group_bytes(batch_bytes, 1));
-            let open = OpenGroup::new(self.next_group, capacity);
+            let capacity = usual.max(group_bytes(batch_bytes, 1) - lent_bytes);
+            let open = OpenGroup::new(self.next_group, capacity, group_bytes_max);
             self.next_group += 1;
-            self.staged_bytes += open.capacity();
+            self.staged_bytes += open.held_bytes();
             self.filling = Some(open);
         }
         self.filling.as_mut().expect("just filled")

@@ -96,14 +96,20 @@ impl Log {
             if run.base_offset > next && next < self.segment_end {
                 break;
             }
-            let Some(bytes) = run.bytes() else { break };
-            let fits = taken + bytes.len() <= bytes_max;
-            if run.base_offset >= from && run.last_offset < upto && fits {
-                taken += bytes.len();
+            let is_whole = run.base_offset >= from || run.is_single();
+            let fits = taken + run.len_bytes() <= bytes_max || taken == 0 && run.is_single();
+            if is_whole && run.last_offset < upto && fits {
+                if !run.add_to(&mut slices) {
+                    break;
+                }
+                taken += run.len_bytes();
                 next = run.last_offset.plus(1);
-                slices.push(bytes);
                 continue;
             }
+            if run.is_single() {
+                break;
+            }
+            let Some(bytes) = run.bytes() else { break };
             let (piece, complete) = pick(&bytes, from, upto, (taken, bytes_max));
             taken += piece.len();
             if !piece.is_empty() {

@@ -38,9 +38,24 @@ pub(in crate::storage) struct TailBatch {
 }
 
 impl Run {
-    /// The batches' bytes; `None` while the group is filled, or if the cache dropped them.
+    /// The batches' bytes; `None` while the group is filled, or if the cache dropped them. Where
+    /// pages of a large batch lie elsewhere than its ends, they are put together: for look-ups.
     pub(in crate::storage) fn bytes(&self) -> Option<Bytes> {
-        self.group.slice(self.start, self.end)
+        let mut slices = Vec::new();
+        self.add_to(&mut slices).then(|| match &slices[..] {
+            [whole] => whole.clone(),
+            pieces => Bytes::from(pieces.concat()),
+        })
+    }
+
+    /// Adds the batches' bytes to `slices` without a copy; `false` if they are not in memory.
+    pub(in crate::storage) fn add_to(&self, slices: &mut Vec<Bytes>) -> bool {
+        self.group.add_range(self.start, self.end, slices)
+    }
+
+    /// Whether it is one batch.
+    pub(in crate::storage) fn is_single(&self) -> bool {
+        self.first_entry == self.last_entry
     }
 
     pub(in crate::storage) fn len_bytes(&self) -> usize {
@@ -182,7 +197,7 @@ impl Tail {
 impl Run {
     /// Cuts the batches that end at or behind `end`. Says whether any are left.
     fn cut(&mut self, end: Offset) -> bool {
-        let bytes = self.bytes().unwrap_or_default();
+        let bytes = if self.is_single() { None } else { self.bytes() }.unwrap_or_default();
         let (mut keep, mut last) = (0, Offset(self.base_offset.0 - 1));
         let mut max_timestamp = i64::MIN;
         let whole = stored_batches(&bytes).map_while(Result::ok);

@@ -69,18 +69,21 @@ impl Log {
         let mut segments = self.segment_readers(upto);
         // Stable: of equals the first stays first.
         segments.sort_by_key(|(reader, _)| std::cmp::Reverse(reader.max_timestamp()));
-        let mut best: Option<(i64, Bytes)> = None;
-        for run in self.unsettled_before(upto) {
-            if best.as_ref().is_some_and(|(found, _)| *found >= run.max_timestamp) {
-                continue;
-            }
-            let Some(bytes) = run.bytes() else { continue };
-            let Ok(Some(batch)) = latest_batch(&bytes, upto) else { continue };
-            if best.as_ref().is_none_or(|(found, _)| *found < batch.max_timestamp()) {
-                best = Some((batch.max_timestamp(), slice_of(&bytes, &batch)));
+        // Only the last run may reach beyond `upto`, and may so have to be looked into.
+        let whole = self.unsettled_before(upto).filter(|run| run.last_offset < upto);
+        let mut best: Option<&Run> = None;
+        for run in whole {
+            if best.is_none_or(|best| best.max_timestamp < run.max_timestamp) {
+                best = Some(run);
             }
         }
-        let tail_batches = best.map(|(_, batch)| batch).into_iter().collect();
+        let cut = self.unsettled_before(upto).filter(|run| run.last_offset >= upto);
+        let tail_batches = best.into_iter().chain(cut).filter_map(|run| {
+            let bytes = run.bytes()?;
+            let batch = latest_batch(&bytes, upto).ok()??;
+            Some(slice_of(&bytes, &batch))
+        });
+        let tail_batches = tail_batches.collect();
         self.timestamp_plan(Wanted::Largest, segments, tail_batches)
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::base::ids::Offset;
-use crate::record::stored_batches;
+use crate::base::limits::LARGE_BATCH_BYTES;
 
 use super::super::epoch_history::{EpochHistory, EpochStart};
 use super::super::journal::Group;
@@ -115,10 +115,12 @@ impl Log {
         let (mut blocks, mut bytes, mut run_count): (Vec<BlockPlan>, usize, usize) =
             Default::default();
         for run in self.tail.unsettled().take_while(|run| run.last_offset < self.written_end) {
-            let slice = run.bytes().expect("what is not in a segment stays in memory");
-            let len = slice.len();
-            let joins =
-                blocks.last().is_some_and(|last| last.payload_bytes + len <= limits.block_bytes);
+            let len = run.len_bytes();
+            // A large batch has a block of its own, to be written from where it lies.
+            let joins = len < LARGE_BATCH_BYTES
+                && blocks.last().is_some_and(|last| {
+                    !last.is_large() && last.payload_bytes + len <= limits.block_bytes
+                });
             let before = if joins {
                 blocks.last().map_or(0, |last| block_bytes(last.payload_bytes))
             } else {
@@ -132,8 +134,8 @@ impl Log {
             bytes = after;
             run_count += 1;
             match blocks.last_mut().filter(|_| joins) {
-                Some(block) => block.add(run, slice),
-                None => blocks.push(BlockPlan::of(run, slice)),
+                Some(block) => block.add(run),
+                None => blocks.push(BlockPlan::of(run)),
             }
         }
         WriteStep::Extent(ExtentPlan {
@@ -170,12 +172,10 @@ impl Log {
                 push_entry(pending, entry);
             }
         }
-        for slice in plan.blocks.iter().flat_map(|block| &block.slices) {
-            for batch in stored_batches(slice).map_while(Result::ok) {
-                let (base, last) = (batch.base_offset(), batch.last_offset());
-                let (producer, time) = (batch.producer(), batch.max_timestamp());
-                note_producer(&mut self.segment_producers, producer, (base, last), time);
-            }
+        for header in plan.blocks.iter().flat_map(BlockPlan::batch_headers) {
+            let offsets = (header.base_offset(), header.last_offset());
+            let (producer, time) = (header.producer(), header.max_timestamp());
+            note_producer(&mut self.segment_producers, producer, offsets, time);
         }
         let last = plan.blocks.last().map_or(Offset(-1), |block| block.last_offset);
         self.segment_end = last.plus(1);
@@ -224,20 +224,29 @@ impl Log {
 }
 
 impl BlockPlan {
-    fn of(run: &Run, slice: bytes::Bytes) -> BlockPlan {
-        BlockPlan {
-            payload_bytes: slice.len(),
-            slices: vec![slice],
+    fn of(run: &Run) -> BlockPlan {
+        let mut block = BlockPlan {
+            payload_bytes: 0,
+            slices: Vec::new(),
+            is_one_batch: run.is_single(),
             base_offset: run.base_offset,
             last_offset: run.last_offset,
             max_timestamp: run.max_timestamp,
-        }
+        };
+        block.take(run);
+        block
     }
 
-    fn add(&mut self, run: &Run, slice: bytes::Bytes) {
-        self.payload_bytes += slice.len();
-        self.slices.push(slice);
+    fn add(&mut self, run: &Run) {
+        self.is_one_batch = false;
         self.last_offset = run.last_offset;
         self.max_timestamp = self.max_timestamp.max(run.max_timestamp);
+        self.take(run);
+    }
+
+    fn take(&mut self, run: &Run) {
+        let is_here = run.add_to(&mut self.slices);
+        assert!(is_here, "what is not in a segment stays in memory");
+        self.payload_bytes += run.len_bytes();
     }
 }

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN};
-use crate::record::stored_batches;
+use crate::record::{BatchHeader, stored_batches};
 
 const BLOCK_MAGIC: [u8; 4] = *b"TWSB";
 const SEGMENT_VERSION: u16 = 1;
@@ -111,16 +111,21 @@ impl BlockHeader {
     }
 }
 
-/// Continues `crc` over what each batch's own CRC leaves out (base offset, length, leader epoch,
-/// magic and the CRC itself), so that both together cover every byte. `None` if these are not whole
-/// batches.
-pub(in crate::storage) fn fronts_crc(crc: u32, batches: &[u8]) -> Option<u32> {
-    let mut crc = crc;
-    for batch in stored_batches(batches) {
-        let front = batch.ok()?.bytes().get(..FRONT_BYTES)?;
-        crc = crc32c_append(crc, front);
-    }
-    Some(crc)
+/// CRC over what each batch's own CRC leaves out (base offset, length, leader epoch, magic and the
+/// CRC itself), so that both together cover every byte.
+pub(in crate::storage) fn fronts_crc<'a>(headers: impl Iterator<Item = &'a BatchHeader>) -> u32 {
+    headers.fold(0, |crc, header| crc32c_append(crc, &header.as_bytes()[..FRONT_BYTES]))
+}
+
+/// [`fronts_crc`] of the batches that `bytes` are; `None` if these are not whole batches.
+pub(in crate::storage) fn fronts_crc_of(bytes: &[u8]) -> Option<u32> {
+    let mut whole = true;
+    let headers = stored_batches(bytes).map_while(|batch| {
+        whole = batch.is_ok();
+        batch.ok().map(|batch| batch.header())
+    });
+    let crc = fronts_crc(headers);
+    whole.then_some(crc)
 }
 
 /// Bytes in the file of a block with that much payload.

@@ -8,7 +8,7 @@ use crate::base::ids::Offset;
 use crate::record::{StoredBatch, stored_batches};
 
 use super::super::error::StorageError;
-use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc};
+use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc_of};
 use super::files::{OpenSegment, SegmentFiles};
 use super::index::{IndexEntry, IndexMark, IndexView};
 use super::read_ahead::Window;
@@ -224,7 +224,7 @@ impl SegmentReader {
         }
         let end = BLOCK_HEADER_BYTES + header.payload_bytes();
         let batches = bytes.get(BLOCK_HEADER_BYTES..end).unwrap_or_default();
-        if fronts_crc(0, batches) != Some(header.fronts_crc()) {
+        if fronts_crc_of(batches) != Some(header.fronts_crc()) {
             return Err(self.corrupt(offset, "the front of a batch does not check"));
         }
         Ok(bytes.slice(BLOCK_HEADER_BYTES..end))

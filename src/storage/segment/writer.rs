@@ -7,13 +7,14 @@ use bytes::Bytes;
 use zerocopy::IntoBytes;
 
 use crate::base::ids::Offset;
-use crate::base::limits::BLOCK_ALIGN;
+use crate::base::limits::{BLOCK_ALIGN, LARGE_BATCH_BYTES};
 use crate::io::buf::IoBuf;
+use crate::record::{BatchHeader, stored_batches};
 
 use super::super::checkpoint::{self, SNAPSHOT_MAGIC};
 use super::super::error::StorageError;
 use super::super::journal::Group;
-use super::super::journal::format::LARGE_BATCH_BYTES;
+use super::super::journal::format::whole_pages;
 use super::super::log::{Log, SegmentSnapshot, WriteStep};
 use super::SegmentKey;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_bytes, fronts_crc};
@@ -22,7 +23,9 @@ use super::index::IndexEntry;
 
 /// One block to be written: batches of one log, back to back.
 pub(in crate::storage) struct BlockPlan {
+    /// The batches' bytes in order. Each slice is of whole batches, unless there is only one batch.
     pub(in crate::storage) slices: Vec<Bytes>,
+    pub(in crate::storage) is_one_batch: bool,
     pub(in crate::storage) payload_bytes: usize,
     pub(in crate::storage) base_offset: Offset,
     pub(in crate::storage) last_offset: Offset,
@@ -73,9 +76,9 @@ impl ExtentPlan {
         let mut pieces = Vec::new();
         let mut copied: &[BlockPlan] = &[];
         for (index, block) in self.blocks.iter().enumerate() {
-            if let Some(middle) = block.pages() {
+            if let Some(parts) = block.pages() {
                 pieces.extend(copy_blocks(self.key, copied, files));
-                pieces.extend(self.around(block, middle, files));
+                pieces.extend(self.around(block, parts, files));
                 copied = &[];
             } else {
                 copied = &self.blocks[index - copied.len()..=index];
@@ -87,19 +90,21 @@ impl ExtentPlan {
 
     /// A block whose batch already lies in memory as in a block: its first page, with the header,
     /// the pages that are written as they are, and its last page.
-    fn around(&self, block: &BlockPlan, middle: Bytes, files: &SegmentFiles) -> [Bytes; 3] {
-        let batch = &block.slices[0];
-        let begin = BLOCK_ALIGN - BLOCK_HEADER_BYTES;
-        let rest = &batch[begin + middle.len()..];
+    fn around(
+        &self,
+        block: &BlockPlan,
+        [front, pages, rest]: [Bytes; 3],
+        files: &SegmentFiles,
+    ) -> [Bytes; 3] {
         let mut first = IoBuf::alloc(BLOCK_ALIGN);
         first[..BLOCK_HEADER_BYTES].copy_from_slice(block.header(self.key).as_bytes());
-        first[BLOCK_HEADER_BYTES..BLOCK_ALIGN].copy_from_slice(&batch[..begin]);
+        first[BLOCK_HEADER_BYTES..BLOCK_ALIGN].copy_from_slice(&front);
         let mut last = IoBuf::alloc(BLOCK_ALIGN);
-        last[..rest.len()].copy_from_slice(rest);
+        last[..rest.len()].copy_from_slice(&rest);
         last[rest.len()..BLOCK_ALIGN].fill(0);
-        files.ledger().count_extent(begin + rest.len());
+        files.ledger().count_extent(front.len() + rest.len());
         let last_bytes = if rest.is_empty() { 0 } else { BLOCK_ALIGN };
-        [first.freeze(BLOCK_ALIGN), middle, last.freeze(last_bytes)]
+        [first.freeze(BLOCK_ALIGN), pages, last.freeze(last_bytes)]
     }
 }
 
@@ -128,30 +133,44 @@ fn copy_blocks(key: SegmentKey, blocks: &[BlockPlan], files: &SegmentFiles) -> O
 
 impl BlockPlan {
     fn header(&self, key: SegmentKey) -> BlockHeader {
-        let fronts = self.slices.iter().fold(0, |crc, slice| {
-            fronts_crc(crc, slice).expect("a log's memory holds whole batches")
-        });
         BlockHeader::new(
             key.topic_partition,
             self.payload_bytes,
             (self.base_offset, self.last_offset),
             self.max_timestamp,
-            fronts,
+            fronts_crc(self.batch_headers()),
         )
     }
 
-    /// The whole pages of the block behind its first one, if they lie in memory as they will in
-    /// the file: a large batch in a journal's group does.
-    fn pages(&self) -> Option<Bytes> {
-        let [batch] = &self.slices[..] else { return None };
-        let begin = BLOCK_ALIGN - BLOCK_HEADER_BYTES;
-        if batch.len() < LARGE_BATCH_BYTES
-            || !batch.as_ptr().addr().wrapping_add(begin).is_multiple_of(BLOCK_ALIGN)
-        {
-            return None;
+    /// Whether it is one large batch.
+    pub(in crate::storage) fn is_large(&self) -> bool {
+        self.is_one_batch && self.payload_bytes >= LARGE_BATCH_BYTES
+    }
+
+    /// The headers of its batches, in order.
+    pub(in crate::storage) fn batch_headers(&self) -> impl Iterator<Item = &BatchHeader> {
+        let whole = if self.is_one_batch { &[][..] } else { &self.slices[..] };
+        let one = self.slices.first().filter(|_| self.is_one_batch);
+        let one = one.map(|slice| BatchHeader::peek(slice).expect("a front holds the header"));
+        let walked = whole.iter().flat_map(|slice| stored_batches(slice));
+        one.into_iter()
+            .chain(walked.map(|batch| batch.expect("a log's memory holds whole batches").header()))
+    }
+
+    /// What lies before the whole pages of a large batch, these, and what lies behind them, if they
+    /// lie in memory as they will in the file: those of a large batch in a journal's group do.
+    fn pages(&self) -> Option<[Bytes; 3]> {
+        match &self.slices[..] {
+            _ if !self.is_large() => None,
+            [batch] => {
+                let pages = whole_pages(batch)?;
+                let (front, rest) = (batch.slice(..pages.start), batch.slice(pages.end..));
+                Some([front, batch.slice(pages), rest])
+            }
+            [front, pages] => Some([front.clone(), pages.clone(), Bytes::new()]),
+            [front, pages, rest] => Some([front.clone(), pages.clone(), rest.clone()]),
+            _ => None,
         }
-        let whole = (batch.len() - begin) / BLOCK_ALIGN * BLOCK_ALIGN;
-        Some(batch.slice(begin..begin + whole))
     }
 }
 

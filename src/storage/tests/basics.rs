@@ -492,7 +492,7 @@ fn truncation_and_log_start_hold_in_memory_and_through_replay() {
 }
 
 #[test]
-fn large_batches_come_back_whole_and_are_not_copied_behind_the_acknowledgement() {
+fn large_batches_come_back_whole_and_are_written_from_where_they_were_received() {
     let config = StoreConfig {
         journal_file_bytes: 4 << 20,
         journal_files_max: 8,
@@ -502,30 +502,27 @@ fn large_batches_come_back_whole_and_are_not_copied_behind_the_acknowledgement()
         read_cache_bytes: 0,
         ..StoreConfig::default()
     };
-    let threshold = 128 << 10;
     // Values around the size at which a batch counts as large and around whole pages, between
     // small ones.
     let sizes: Vec<usize> = (0..60_usize)
         .map(|number| match number % 6 {
             0 => 100,
-            1 => threshold - 200 + number,
+            1 => LARGE_BATCH_BYTES - 200 + number,
             2 => 200_000 + number,
             3 => 40 * 4096 + number * 37,
             4 => 900_000,
             _ => 5000,
         })
         .collect();
-    for kill in [false, true] {
+    for (in_place, kill) in [(false, false), (false, true), (true, false), (true, true)] {
         let (home, _) = Home::simulated(config.clone());
         home.live(tp(1, 0), LogConfig { segment_bytes: 6 << 20, ..LogConfig::default() });
         let store = home.open();
         let log = home.log(&store, tp(1, 0));
         for (tag, bytes) in sizes.iter().enumerate() {
-            log.borrow_mut().append(
-                store.journal(),
-                &batch(tag as u64, 1, *bytes, 1000),
-                leader(0),
-            );
+            let batch = batch(tag as u64, 1, *bytes, 1000);
+            let batch = if in_place { received(&batch) } else { batch };
+            log.borrow_mut().append(store.journal(), &batch, leader(0));
             if tag % 4 == 3 {
                 commit_all(&store);
                 background(&store).expect("background");
@@ -538,15 +535,32 @@ fn large_batches_come_back_whole_and_are_not_copied_behind_the_acknowledgement()
             block_on(store.clone().close()).expect("close");
             let ledger = store.copy_ledger();
             let total: u64 = expected.iter().map(|batch| batch.len() as u64).sum();
-            let small = expected.iter().filter(|batch| batch.len() < threshold);
+            let small = expected.iter().filter(|batch| batch.len() < LARGE_BATCH_BYTES);
             let small: u64 = small.map(|batch| batch.len() as u64).sum();
-            assert_eq!(ledger.bytes_staged(), total);
             let pages = 2 * 4096 * sizes.len() as u64;
             assert!(ledger.bytes_extents() < small + pages, "{ledger:?} of {total}");
+            if in_place {
+                assert!(ledger.bytes_staged() < small + pages, "{ledger:?} of {total}");
+            } else {
+                assert_eq!(ledger.bytes_staged(), total);
+            }
         }
         drop((log, store));
         let (store, _) = home.recover_and_open().expect("recovery");
         let log = home.log(&store, tp(1, 0));
-        assert!(read_all(&log, Offset(0), 1 << 20) == expected, "after a kill: {kill}");
+        assert!(read_all(&log, Offset(0), 1 << 20) == expected, "{in_place}, killed: {kill}");
     }
+}
+
+#[test]
+fn a_batch_that_keeps_much_other_memory_alive_is_copied() {
+    let (home, _) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    let batch = received(&batch(1, 1, 2 * LARGE_BATCH_BYTES, 1000));
+    let shared = UncheckedBatch::from_produce(batch.bytes().clone()).expect("one batch");
+    let shared = shared.filling_memory(false).check().expect("a good one");
+    log.borrow_mut().append(store.journal(), &shared, leader(0));
+    assert_eq!(store.copy_ledger().bytes_staged(), batch.len_bytes() as u64);
 }

@@ -276,7 +276,8 @@ impl World {
             builder.producer(id, epoch, Sequence(model.sequence));
             model.sequence += records;
         }
-        let batch = builder.build_batch().expect("build");
+        let built = builder.build_batch().expect("build");
+        let batch = if self.random.chance(50) { received(&built) } else { built };
         let base = log.borrow().log_end();
         let done = log.borrow_mut().append(store.journal(), &batch, leader(self.epoch));
         assert_eq!(done.base_offset, base);
@@ -322,23 +323,21 @@ impl World {
         let from = Offset(start.0 + self.random.below((end.0 - start.0) as u64) as i64);
         let bytes_max = [1, 3000, 100_000][self.random.below(3) as usize];
         let plan = { log.borrow().plan_read(from, end, bytes_max) };
-        let slices = match block_on(plan.read()) {
-            Ok(slices) => slices,
+        let bytes = match block_on(plan.read()) {
+            Ok(slices) => slices.concat(),
             Err(StorageError::Read { .. }) if self.faulty => return,
             Err(error) => panic!("read of {tp} at {from}: {error}"),
         };
-        let mut next = model.batches.partition_point(|sent| sent.last < from);
+        let first = model.batches.partition_point(|sent| sent.last < from);
         let mut taken = 0;
-        for slice in &slices {
-            for batch in stored_batches(slice) {
-                let batch = batch.expect("whole");
-                check_batch(batch.bytes(), &model.batches[next]);
-                next += 1;
-                taken += batch.len_bytes();
-            }
+        for (batch, sent) in stored_batches(&bytes).zip(&model.batches[first..]) {
+            let batch = batch.expect("whole");
+            check_batch(batch.bytes(), sent);
+            taken += batch.len_bytes();
         }
+        assert_eq!(taken, bytes.len(), "no more than was sent");
         assert!(taken > 0, "{tp}: nothing at {from}, though the log is written up to {end}");
-        let first = &model.batches[model.batches.partition_point(|sent| sent.last < from)];
+        let first = &model.batches[first];
         assert!(taken <= bytes_max.max(first.batch.len_bytes()), "more than was asked for");
         if self.random.chance(30) {
             self.look_up(tp, log, end);

@@ -76,7 +76,7 @@ fn take(batch: &RecordBatch, limit: usize) {
     for log_append_time_ms in [None, Some(1)] {
         let stamp =
             Stamp { base_offset: Offset(5), leader_epoch: LeaderEpoch(1), log_append_time_ms };
-        batch.stamp_into(&mut log, &stamp);
+        batch.copy_front(&mut log, &batch.stamped(&stamp));
         let (stored, rest) =
             StoredBatch::split_first(&log).expect("a stamped batch has its length");
         assert!(rest.is_empty() && stored.crc_matches());

@@ -1,0 +1,74 @@
+//! What happens to the journal beside commits: syncs without a group, where a replay begins, files
+//! that nothing needs any more.
+
+use super::super::error::StorageError;
+use super::{Commit, Group, Journal, OpenGroup, ReplayFrom};
+
+impl Journal {
+    /// Whether written records wait for a sync that is due by now (`flush.ms`).
+    pub(in crate::storage) fn sync_due(&self, now_ms: i64) -> bool {
+        let state = self.state.borrow();
+        let open = state.sealed.iter().chain(&state.filling).map(OpenGroup::sync_due_ms).min();
+        state.dirty_due_ms.min(open.unwrap_or(i64::MAX)) <= now_ms
+    }
+
+    /// Makes the next commit a durable one, even if nothing is staged.
+    pub(in crate::storage) fn request_sync(&self) {
+        self.state.borrow_mut().sync_requested = true;
+        self.staged.notify();
+    }
+
+    /// Whether anything waits to be written or synced on request.
+    pub(in crate::storage) fn is_idle(&self) -> bool {
+        let state = self.state.borrow();
+        state.sealed.is_empty() && state.filling.is_none() && !state.in_flight
+    }
+
+    /// Bytes of groups written since the store was opened.
+    pub(in crate::storage) fn bytes_written(&self) -> u64 {
+        self.state.borrow().bytes_written
+    }
+
+    /// Where a replay must begin if `oldest` is the oldest group that it needs.
+    pub(in crate::storage) fn replay_from(&self, oldest: Option<&Group>) -> ReplayFrom {
+        if let Some((place, group)) = oldest.and_then(|group| Some((group.place()?, group.seq()))) {
+            return ReplayFrom { file_seq: place.file_seq, pos: place.pos, group };
+        }
+        // Nothing that is placed is needed: begin with the first group that is not.
+        let state = self.state.borrow();
+        let group = state.unplaced.unwrap_or_else(|| state.first_waiting());
+        let (file_seq, pos) = self.files.head();
+        ReplayFrom { file_seq, pos, group }
+    }
+
+    /// Frees the files before `file_seq`; everything in them is durable in segments.
+    pub(in crate::storage) fn release_before(&self, file_seq: u64) {
+        self.state.borrow_mut().dirty.retain(|(seq, _)| *seq >= file_seq);
+        self.files.release_before(file_seq);
+    }
+
+    pub(super) async fn sync(&self) -> Result<Commit, StorageError> {
+        {
+            let mut state = self.state.borrow_mut();
+            state.sync_requested = false;
+            state.in_flight = true;
+        }
+        if let Err(error) = self.sync_dirty().await {
+            return Err(self.latch.trip("sync of the journal", &error));
+        }
+        let mut state = self.state.borrow_mut();
+        state.in_flight = false;
+        state.durable_through = state.first_waiting() - 1;
+        state.dirty.clear();
+        state.dirty_due_ms = i64::MAX;
+        Ok(Commit { members: Vec::new(), group: None, durable: true })
+    }
+
+    pub(super) async fn sync_dirty(&self) -> std::io::Result<()> {
+        let dirty = self.state.borrow().dirty.clone();
+        for (_, file) in dirty {
+            file.datasync().await?;
+        }
+        Ok(())
+    }
+}

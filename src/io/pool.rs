@@ -18,7 +18,7 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Above this, blocks are cut from huge pages: a direct write pins and maps one page instead of
 /// dozens.
-const CARVE_BYTES_MIN: usize = 128 << 10;
+const CARVE_BYTES_MIN: usize = 32 << 10;
 
 /// Up to this, as many blocks as fit are cut from one huge page; the rest of it is wasted.
 const ONE_PAGE_BYTES_MAX: usize = 1 << 20;

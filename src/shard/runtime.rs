@@ -31,7 +31,7 @@ pub const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 
 /// The part of a shard's memory that free buffers may keep: as much as waits for the disk in a bad
 /// moment, or that memory goes back to the system and comes again cold, which costs more than a copy.
-const POOL_PART: usize = 4;
+const POOL_PART: usize = 2;
 
 /// The part of a shard's memory that records on their way to clients may hold.
 const ANSWERS_PART: usize = 4;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
-use thalweg::record::Compression;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::load::schedule::Arrivals;
 use crate::report::condition::Condition;
-use crate::units::{Rate, parse_bytes, parse_cpus, parse_duration, parse_pair};
+use crate::units::{Rate, parse_cpus, parse_duration, parse_pair, read};
+pub use crate::workload::Workload;
+pub use crate::workload::flags::WorkloadArgs;
 
 /// Measures brokers that speak Kafka's wire protocol: throughput, and latency from the intended
 /// send time.
@@ -32,6 +32,9 @@ pub enum Command {
     Saturate(SaturateArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
+    /// Look at workloads.
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
 }
 
 /// When a producer's request counts as done.
@@ -63,6 +66,13 @@ impl Acks {
     }
 }
 
+impl<'de> Deserialize<'de> for Acks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Acks, D::Error> {
+        let what = |_| "acks are `all`, 1 or 0".to_owned();
+        read(deserializer, |text| <Acks as ValueEnum>::from_str(text, true).map_err(what))
+    }
+}
+
 /// What an idle load core does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,65 +81,6 @@ pub enum Idle {
     Spin,
     /// Sleep: for load cores that are shared with something else.
     Park,
-}
-
-/// The workload, apart from which broker it goes to.
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct Workload {
-    /// Producers, each with a connection of its own to every leader it sends to.
-    #[arg(long, default_value_t = 1)]
-    pub producers: u32,
-    /// Consumers, each with partitions assigned to it; they share the partitions.
-    #[arg(long, default_value_t = 0)]
-    pub consumers: u32,
-    /// Partitions of the topic.
-    #[arg(long, default_value_t = 1)]
-    pub partitions: u32,
-    /// Bytes of each record's value.
-    #[arg(long, default_value = "1024", value_parser = parse_bytes)]
-    pub record_bytes: usize,
-    /// Records in a batch; a request carries one batch.
-    #[arg(long, default_value_t = 100)]
-    pub batch_records: u32,
-    /// Offered load: `max` (closed loop), or `100MB/s`, `50000records/s` (open loop).
-    #[arg(long, default_value = "max")]
-    pub rate: Rate,
-    /// How open-loop arrivals are spread.
-    #[arg(long, default_value = "constant")]
-    pub arrivals: Arrivals,
-    /// Requests in flight on each producer's connection.
-    #[arg(long, default_value_t = 5)]
-    pub in_flight: u32,
-    /// Acknowledgements asked for.
-    #[arg(long, default_value = "all")]
-    pub acks: Acks,
-    /// Codec of the batches (compressed once, before the run).
-    #[arg(long, default_value = "none", value_parser = parse_compression)]
-    #[serde(serialize_with = "compression_name")]
-    pub compression: Compression,
-    /// Part of each value that is random, 0 to 1; the rest compresses away.
-    #[arg(long, default_value_t = 0.5)]
-    pub entropy: f64,
-    /// Idempotent producers.
-    #[arg(long)]
-    pub idempotent: bool,
-    /// Every record carries who sent it, its number and a checksum; what comes back is compared with
-    /// what was acknowledged. Exit code 3 if anything is lost, reordered or corrupt (or, from
-    /// idempotent producers, there twice). Slow: not for figures.
-    #[arg(long)]
-    pub verify: bool,
-    /// Bytes of one partition that a fetch asks for.
-    #[arg(long, default_value = "1MiB", value_parser = parse_bytes)]
-    pub fetch_bytes: usize,
-    /// Read what the topic holds already, too (with `--topic`).
-    #[arg(long)]
-    pub from_beginning: bool,
-    /// Time before anything is counted.
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
-    pub warmup: Duration,
-    /// Time that is measured.
-    #[arg(long, default_value = "30s", value_parser = parse_duration)]
-    pub duration: Duration,
 }
 
 /// `thalweg-bench run`.
@@ -142,9 +93,9 @@ pub struct RunArgs {
     /// use but the first, which is left to the broker.
     #[arg(long, value_parser = parse_cpus)]
     pub cores: Option<std::vec::Vec<usize>>,
-    /// The workload.
+    /// The workload, or several from a file.
     #[command(flatten)]
-    pub workload: Workload,
+    pub workload: WorkloadArgs,
     /// Use this existing topic instead of a fresh one.
     #[arg(long)]
     pub topic: Option<String>,
@@ -224,6 +175,18 @@ pub struct FirstLightArgs {
     pub json: Option<PathBuf>,
 }
 
+/// `thalweg-bench workload`.
+#[derive(Subcommand, Clone, Debug)]
+pub enum WorkloadCommand {
+    /// Print the workload that a file and flags make together, as a file that reads back, and what
+    /// follows from it.
+    Explain {
+        /// The workload, or several from a file.
+        #[command(flatten)]
+        workload: WorkloadArgs,
+    },
+}
+
 /// `thalweg-bench null-broker`.
 #[derive(Args, Clone, Debug)]
 pub struct NullBrokerArgs {
@@ -244,22 +207,11 @@ pub struct NullBrokerArgs {
     pub idle: Idle,
 }
 
-fn parse_compression(name: &str) -> Result<Compression, String> {
-    Compression::from_name(name)
-        .ok_or_else(|| "a codec is none, gzip, snappy, lz4 or zstd".to_owned())
-}
-
-fn compression_name<S: serde::Serializer>(
-    compression: &Compression,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(compression.name())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use thalweg::record::Compression;
 
     #[test]
     fn the_command_line_is_sound_and_the_documented_form_is_read() {
@@ -273,8 +225,9 @@ mod tests {
         )
         .expect("parses");
         let Command::Run(run) = cli.command else { panic!("not a run") };
-        assert_eq!(run.workload.rate, Rate::BytesPerSecond(50e6));
-        assert_eq!(run.workload.compression, Compression::Lz4);
+        let workload = run.workload.only().expect("one");
+        assert_eq!(workload.rate, Rate::BytesPerSecond(50e6));
+        assert_eq!(workload.compression, Compression::Lz4);
         assert_eq!(run.topic_configs, [("flush.messages".to_owned(), "1".to_owned())]);
         assert_eq!(run.cores, Some(vec![1]));
     }

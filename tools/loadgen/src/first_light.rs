@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::args::{Acks, FirstLightArgs, Idle, Workload};
+use crate::args::{FirstLightArgs, Idle, Workload};
 use crate::load::schedule::Arrivals;
 use crate::report::{Report, table};
 use crate::run::{self, Outcome, RunError, RunSpec};
 use crate::units::Rate;
-use thalweg::record::Compression;
 
 /// Longest wait for the broker's ready line, and for its end after SIGTERM.
 const READY_WAIT: Duration = Duration::from_secs(30);
@@ -100,20 +99,9 @@ fn parts(warmup: Duration, duration: Duration) -> [(&'static str, Workload); 2] 
         producers: 4,
         consumers: 2,
         partitions: 8,
-        record_bytes: 1024,
-        batch_records: 100,
-        rate: Rate::Max,
-        arrivals: Arrivals::Constant,
-        in_flight: 5,
-        acks: Acks::All,
-        compression: Compression::None,
-        entropy: 0.5,
-        idempotent: false,
-        verify: false,
-        fetch_bytes: 1 << 20,
-        from_beginning: false,
         warmup,
         duration,
+        ..Workload::default()
     };
     let steady = Workload {
         rate: Rate::RecordsPerSecond(2_000.0),

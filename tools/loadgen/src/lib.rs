@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`units`], [`args`] | what people type |
+//! | [`workload`] | what is offered and read back: one struct, filled by flags and files |
 //! | [`clock`] | the run's one clock |
 //! | [`wire`] | prebuilt Produce and Fetch, answers read in place |
 //! | [`measure`] | counters, histograms, percentiles, `/proc` |
@@ -30,3 +31,4 @@ pub mod run;
 pub mod saturate;
 pub mod units;
 pub mod wire;
+pub mod workload;

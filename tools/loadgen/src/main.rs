@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
 use thalweg_bench::run::Outcome;
+use thalweg_bench::workload::explain;
 use thalweg_bench::{first_light, null_broker, run, saturate};
 
 fn main() -> ExitCode {
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         Command::Saturate(args) => saturate::command(&args),
         Command::FirstLight(args) => first_light::command(&args),
         Command::NullBroker(args) => null_broker::command(&args),
+        Command::Workload(args) => explain::command(&args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

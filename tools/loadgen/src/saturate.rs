@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::args::SaturateArgs;
+use crate::args::{SaturateArgs, Workload};
 use crate::measure::percentiles::Summary;
 use crate::report::live::micros;
 use crate::report::{Report, SCHEMA_VERSION};
@@ -139,19 +139,23 @@ pub fn command(args: &SaturateArgs) -> Result<Outcome, RunError> {
 /// # Errors
 /// A run that could not take place.
 pub fn find(args: &SaturateArgs, mut on_step: impl FnMut(&Step)) -> Result<Saturation, RunError> {
-    let workload = &args.run.workload;
-    let value_bytes = workload.record_bytes as f64;
+    let workload = args.run.workload.only().map_err(RunError::Flags)?;
+    if !workload.steps.is_empty() || workload.backlog > 0 {
+        let text = "saturate chooses the rates itself: no --steps, no --backlog";
+        return Err(RunError::Flags(text.to_owned()));
+    }
+    let value_bytes = workload.record_bytes.mean();
     let first = match workload.rate {
         Rate::BytesPerSecond(bytes) => bytes,
         Rate::RecordsPerSecond(records) => records * value_bytes,
-        Rate::Max => step_at(args, Rate::Max)?.throughput.produced_mb_per_s * 1e6,
+        Rate::Max => step_at(args, workload, Rate::Max)?.throughput.produced_mb_per_s * 1e6,
     };
     if first <= 0.0 {
         return Err(RunError::Flags("the closed loop got nothing acknowledged".to_owned()));
     }
     let mut steps = Vec::new();
     let mut measure = |bytes_per_s: f64| -> Result<bool, RunError> {
-        let report = step_at(args, Rate::BytesPerSecond(bytes_per_s))?;
+        let report = step_at(args, workload, Rate::BytesPerSecond(bytes_per_s))?;
         let step = judge(args, bytes_per_s, &report);
         on_step(&step);
         let held = step.not_held.is_none();
@@ -183,10 +187,9 @@ pub fn find(args: &SaturateArgs, mut on_step: impl FnMut(&Step)) -> Result<Satur
     })
 }
 
-fn step_at(args: &SaturateArgs, rate: Rate) -> Result<Report, RunError> {
-    let mut run = args.run.clone();
-    run.workload.rate = rate;
-    run::execute(&RunSpec { quiet: true, hlog: None, ..run::spec_of(&run) })
+fn step_at(args: &SaturateArgs, workload: &Workload, rate: Rate) -> Result<Report, RunError> {
+    let workload = Workload { rate, ..workload.clone() };
+    run::execute(&RunSpec { quiet: true, hlog: None, ..run::spec_of(&args.run, &workload) })
 }
 
 fn judge(args: &SaturateArgs, bytes_per_s: f64, report: &Report) -> Step {

@@ -7,7 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// How much load is offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,15 +22,14 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// Requests a second over all producers, each of `records` records of `record_bytes`; `None`
-    /// for the closed loop.
+    /// Requests a second over all producers, each of `records` records with `value_bytes` of values
+    /// in all; `None` for the closed loop.
     #[must_use]
-    pub fn batches_per_second(self, records: u32, record_bytes: usize) -> Option<f64> {
-        let records = f64::from(records.max(1));
+    pub fn batches_per_second(self, records: u32, value_bytes: f64) -> Option<f64> {
         match self {
             Rate::Max => None,
-            Rate::BytesPerSecond(bytes) => Some(bytes / (records * record_bytes.max(1) as f64)),
-            Rate::RecordsPerSecond(per_second) => Some(per_second / records),
+            Rate::BytesPerSecond(bytes) => Some(bytes / value_bytes.max(1.0)),
+            Rate::RecordsPerSecond(per_second) => Some(per_second / f64::from(records.max(1))),
         }
     }
 }
@@ -66,7 +66,91 @@ impl fmt::Display for Rate {
 
 impl Serialize for Rate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Rate::Max => serializer.serialize_str("max"),
+            Rate::BytesPerSecond(_) | Rate::RecordsPerSecond(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
+        read(deserializer, str::parse)
+    }
+}
+
+/// Reads what a file has as text or as a number with the parser of its flag.
+pub fn read<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct Words;
+    impl Visitor<'_> for Words {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text or a number")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+    parse(&deserializer.deserialize_any(Words)?).map_err(de::Error::custom)
+}
+
+/// A size in a file: `1024` or `"1KiB"`.
+pub mod bytes_in_file {
+    use super::{Deserializer, Serializer, parse_bytes, read};
+
+    /// Writes a number.
+    pub fn serialize<S: Serializer>(bytes: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(*bytes as u64)
+    }
+
+    /// Reads a number, or text with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+        read(deserializer, parse_bytes)
+    }
+}
+
+/// A duration in a file: `"30s"`.
+pub mod duration_in_file {
+    use std::time::Duration;
+
+    use super::{Deserializer, Serializer, duration_text, parse_duration, read};
+
+    /// Writes text with a unit.
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration_text(*time))
+    }
+
+    /// Reads text with a unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        read(deserializer, parse_duration)
+    }
+}
+
+/// A duration as [`parse_duration`] reads it.
+#[must_use]
+pub fn duration_text(time: Duration) -> String {
+    let us = time.as_micros();
+    match us {
+        us if us.is_multiple_of(1_000_000) => format!("{}s", us / 1_000_000),
+        us if us.is_multiple_of(1_000) => format!("{}ms", us / 1_000),
+        us => format!("{us}us"),
     }
 }
 
@@ -164,9 +248,9 @@ mod tests {
     #[test]
     fn a_rate_in_bytes_counts_record_values() {
         let rate = Rate::BytesPerSecond(100e6);
-        assert_eq!(rate.batches_per_second(100, 1000), Some(1000.0));
-        assert_eq!(Rate::RecordsPerSecond(500.0).batches_per_second(5, 1), Some(100.0));
-        assert_eq!(Rate::Max.batches_per_second(5, 1), None);
+        assert_eq!(rate.batches_per_second(100, 100_000.0), Some(1000.0));
+        assert_eq!(Rate::RecordsPerSecond(500.0).batches_per_second(5, 1.0), Some(100.0));
+        assert_eq!(Rate::Max.batches_per_second(5, 1.0), None);
     }
 
     #[test]

@@ -19,12 +19,13 @@ fn load_to(addr: SocketAddr, flags: &str, hlog: Option<PathBuf>) -> Report {
     let line = format!("x run --bootstrap {addr} {flags}");
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
     let Command::Run(args) = cli.command else { panic!("not a run") };
+    let workload = args.workload.only().expect("one").clone();
     let cpus = run::allowed_cpus();
     let spec = RunSpec {
         bootstrap: addr.to_string(),
         cores: vec![*cpus.last().expect("a CPU")],
-        topic: run::fresh_topic(&args.workload, Vec::new(), -1),
-        workload: args.workload,
+        topic: run::fresh_topic(&workload, Vec::new(), -1),
+        workload,
         keep_topic: false,
         broker_pid: None,
         idle: Idle::Park, // tests share their machine

@@ -57,6 +57,9 @@ struct Api {
 /// The ApiVersions version that is tried first: the first that names the client.
 const GREETING: i16 = 3;
 
+/// Topics in one request.
+const TOPICS_MAX: usize = 500;
+
 const PRODUCE: Api = Api { key: 0, name: "Produce", min: 9, max: 12 };
 const FETCH: Api = Api { key: 1, name: "Fetch", min: 12, max: 12 };
 const LIST_OFFSETS: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 7 };
@@ -82,23 +85,38 @@ pub struct HotVersions {
 /// Who leads a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Leader {
+    /// Which of the run's topics.
+    pub topic: u32,
     /// Partition index.
     pub partition: i32,
     /// The leader's address.
     pub addr: SocketAddr,
 }
 
-/// A topic to create.
+/// Topics to create, all alike.
 #[derive(Clone, Debug)]
 pub struct NewTopic {
-    /// Its name.
+    /// The name, if there is one; else what their names begin with.
     pub name: String,
+    /// How many.
+    pub count: u32,
     /// Partitions.
     pub partitions: i32,
     /// Replicas; -1 is the broker's default.
     pub replication: i16,
     /// Configuration.
     pub configs: Vec<(String, String)>,
+}
+
+impl NewTopic {
+    /// The topics' names, all of one length.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        match self.count {
+            1 => vec![self.name.clone()],
+            count => (0..count).map(|idx| format!("{}-{idx:06}", self.name)).collect(),
+        }
+    }
 }
 
 /// A connection for administration.
@@ -156,11 +174,10 @@ impl Admin {
         })
     }
 
-    /// Creates `topic`.
+    /// Creates `topic`, or all of them.
     pub async fn create_topic(&mut self, topic: &NewTopic) -> Result<(), AdminError> {
         let version = self.version(&CREATE_TOPICS)?;
         let mut wanted = messages::create_topics_request::CreatableTopic::default();
-        wanted.name = topic.name.as_str().into();
         wanted.num_partitions = topic.partitions;
         wanted.replication_factor = match topic.replication {
             -1 if version < 4 => 1, // "the default" came with version 4
@@ -176,59 +193,74 @@ impl Admin {
                 config
             })
             .collect();
-        let mut request = CreateTopicsRequest::default();
-        request.topics = vec![wanted];
-        request.timeout_ms = 30_000;
-        let answer = self.call("creating the topic", version, &request).await?;
-        let result = answer
-            .topics
-            .first()
-            .ok_or(AdminError::Refused("creating the topic", "nothing".to_owned()))?;
-        let message = result.error_message.as_ref().map(|text| text.as_str());
-        check("creating the topic", result.error_code, message)
-    }
-
-    /// Deletes topic `name`.
-    pub async fn delete_topic(&mut self, name: &str) -> Result<(), AdminError> {
-        let version = self.version(&DELETE_TOPICS)?;
-        let mut request = DeleteTopicsRequest::default();
-        request.topic_names = vec![name.into()];
-        request.timeout_ms = 30_000;
-        let answer = self.call("deleting the topic", version, &request).await?;
-        let code = answer.responses.first().map_or(0, |it| it.error_code);
-        check("deleting the topic", code, None)
-    }
-
-    /// The leaders of all partitions of `topic`, in order; `None` while some have none yet.
-    pub async fn leaders(&mut self, topic: &str) -> Result<Option<Vec<Leader>>, AdminError> {
-        let version = self.version(&METADATA)?;
-        let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
-        wanted.name = Some(topic.into());
-        let mut request = MetadataRequest::default();
-        request.topics = Some(vec![wanted]);
-        request.allow_auto_topic_creation = false;
-        let answer = self.call("asking for the leaders", version, &request).await?;
-        let Some(found) = answer.topics.first() else { return Ok(None) };
-        match found.error_code {
-            0 => {}
-            3 | 5 => return Ok(None), // not known here yet, or no leader yet
-            code => check("asking for the leaders", code, None)?,
-        }
-        let mut addrs = BTreeMap::new();
-        for broker in &answer.brokers {
-            let port = u16::try_from(broker.port).unwrap_or(0);
-            addrs.insert(broker.node_id, resolve(broker.host.as_str(), port)?);
-        }
-        let mut leaders = Vec::with_capacity(found.partitions.len());
-        for partition in &found.partitions {
-            match addrs.get(&partition.leader_id) {
-                Some(&addr) if partition.error_code == 0 => {
-                    leaders.push(Leader { partition: partition.partition_index, addr });
-                }
-                _ => return Ok(None),
+        for names in topic.names().chunks(TOPICS_MAX) {
+            let mut request = CreateTopicsRequest::default();
+            let named = names.iter().map(|name| {
+                let mut topic = wanted.clone();
+                topic.name = name.as_str().into();
+                topic
+            });
+            request.topics = named.collect();
+            request.timeout_ms = 30_000;
+            let answer = self.call("creating the topic", version, &request).await?;
+            if answer.topics.len() != names.len() {
+                return Err(AdminError::Refused("creating the topic", "too little".to_owned()));
+            }
+            for result in &answer.topics {
+                let message = result.error_message.as_ref().map(|text| text.as_str());
+                check("creating the topic", result.error_code, message)?;
             }
         }
-        leaders.sort_by_key(|leader| leader.partition);
+        Ok(())
+    }
+
+    /// Deletes the topics `names`.
+    pub async fn delete_topics(&mut self, names: &[String]) -> Result<(), AdminError> {
+        let version = self.version(&DELETE_TOPICS)?;
+        for names in names.chunks(TOPICS_MAX) {
+            let mut request = DeleteTopicsRequest::default();
+            request.topic_names = names.iter().map(|name| name.as_str().into()).collect();
+            request.timeout_ms = 30_000;
+            let answer = self.call("deleting the topic", version, &request).await?;
+            for result in &answer.responses {
+                check("deleting the topic", result.error_code, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The leaders of all partitions of `topics`, topic by topic and in order; `None` while some
+    /// have none yet.
+    pub async fn leaders(&mut self, topics: &[String]) -> Result<Option<Vec<Leader>>, AdminError> {
+        let version = self.version(&METADATA)?;
+        let mut leaders = Vec::new();
+        for (chunk, names) in topics.chunks(TOPICS_MAX).enumerate() {
+            let wanted = names.iter().map(|name| {
+                let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
+                wanted.name = Some(name.as_str().into());
+                wanted
+            });
+            let mut request = MetadataRequest::default();
+            request.topics = Some(wanted.collect());
+            request.allow_auto_topic_creation = false;
+            let answer = self.call("asking for the leaders", version, &request).await?;
+            let mut addrs = BTreeMap::new();
+            for broker in &answer.brokers {
+                let port = u16::try_from(broker.port).unwrap_or(0);
+                addrs.insert(broker.node_id, resolve(broker.host.as_str(), port)?);
+            }
+            for (idx, name) in names.iter().enumerate() {
+                let topic = (chunk * TOPICS_MAX + idx) as u32;
+                let is_it = |it: &&messages::metadata_response::MetadataResponseTopic| {
+                    it.name.as_ref().is_some_and(|it| it.as_str() == name)
+                };
+                let Some(found) = answer.topics.iter().find(is_it) else { return Ok(None) };
+                match leaders_of(topic, found, &addrs)? {
+                    Some(found) => leaders.extend(found),
+                    None => return Ok(None),
+                }
+            }
+        }
         Ok(if leaders.is_empty() { None } else { Some(leaders) })
     }
 
@@ -294,6 +326,30 @@ impl Admin {
             .await
             .map_err(|broken| AdminError::Broken(what, broken))
     }
+}
+
+/// The leaders of one topic's partitions, in order; `None` while some have none yet.
+fn leaders_of(
+    topic: u32,
+    found: &messages::metadata_response::MetadataResponseTopic,
+    addrs: &BTreeMap<i32, SocketAddr>,
+) -> Result<Option<Vec<Leader>>, AdminError> {
+    match found.error_code {
+        0 => {}
+        3 | 5 => return Ok(None), // not known here yet, or no leader yet
+        code => check("asking for the leaders", code, None)?,
+    }
+    let mut leaders = Vec::with_capacity(found.partitions.len());
+    for partition in &found.partitions {
+        match addrs.get(&partition.leader_id) {
+            Some(&addr) if partition.error_code == 0 => {
+                leaders.push(Leader { topic, partition: partition.partition_index, addr });
+            }
+            _ => return Ok(None),
+        }
+    }
+    leaders.sort_by_key(|leader| leader.partition);
+    Ok(if leaders.is_empty() { None } else { Some(leaders) })
 }
 
 /// Begins a connection as Kafka's clients do; a broker may bound its first frame tightly.

@@ -1,44 +1,57 @@
 //! One consumer's connection to one leader: fetches its partitions for ever, keeps its own
 //! offsets (`assign`), and times each batch from the stamp inside it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
+use super::progress::Progress;
 use super::recorder::Recorder;
 use super::verify::MarkChecker;
 use crate::client::frames::{Broken, FrameReader};
 use crate::client::{admin, error_name};
 use crate::wire::fetch::{self, FetchLimits, FetchRequest, FetchedBatch, FetchedPartition};
 use crate::wire::produce;
+use crate::wire::stamp::StampPlaces;
 
 const RECONNECT_PAUSE_NS: u64 = 50_000_000;
 /// Pause after an answer with errors, so that a broken partition is no busy loop.
 const ERROR_PAUSE_NS: u64 = 20_000_000;
+
+/// How often a consumer looks whether its backlog stands.
+const BACKLOG_PAUSE_NS: u64 = 1_000_000;
+
+/// One partition of a consumer.
+#[derive(Clone, Debug)]
+pub struct Assigned {
+    /// Its number among all partitions of the run.
+    pub id: i32,
+    /// Partition index in its topic.
+    pub partition: i32,
+    /// The offset to start from.
+    pub from: i64,
+}
 
 /// What a consumer does.
 #[derive(Clone, Debug)]
 pub struct ConsumerPlan {
     /// The leader's address.
     pub leader: SocketAddr,
-    /// Topic.
-    pub topic: String,
-    /// Its partitions and the offsets to start from.
-    pub partitions: Vec<(i32, i64)>,
+    /// Its partitions, topic by topic.
+    pub topics: Vec<(String, Vec<Assigned>)>,
     /// Sizes and waits of a fetch.
     pub limits: FetchLimits,
     /// ApiVersions version to begin with.
     pub greeting: i16,
-    /// This run's stamps.
-    pub run: u8,
-    /// Where in a batch the stamp is; `None` if end-to-end latency comes from timestamps (ms).
-    pub stamp_at: Option<usize>,
+    /// Where in a batch this run's stamp may be; nowhere if end-to-end latency comes from
+    /// timestamps (ms).
+    pub stamps: StampPlaces,
     /// Whether batches carry this run's timestamps at all (somebody produces).
     pub timed: bool,
     /// Verify mode: the run's number in the marks of its records.
@@ -51,16 +64,27 @@ pub struct Consumer {
     client_id: &'static str,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
-    producing: Arc<AtomicUsize>,
-    index: HashMap<i32, usize>,
+    progress: Arc<Progress>,
+    /// By topic and partition: the place in the order of the assignment.
+    index: HashMap<Vec<u8>, HashMap<i32, usize>>,
+    catch_up: CatchUp,
     checker: Option<MarkChecker>,
 }
 
 /// Where one partition stands.
 #[derive(Clone, Copy)]
 struct Position {
+    id: i32,
     next_offset: i64,
     caught_up: bool,
+    was_caught_up: bool,
+}
+
+/// How far a consumer is with its first way to the end.
+#[derive(Default)]
+struct CatchUp {
+    behind: Cell<usize>,
+    read_bytes: Cell<u64>,
 }
 
 /// What one answer brought.
@@ -71,29 +95,41 @@ struct Brought {
 }
 
 impl Consumer {
-    /// A consumer of `plan`. It ends once nobody is `producing` any more (lanes of all load cores;
-    /// looked at once for each fetch) and everything is read.
+    /// A consumer of `plan`. It ends once nobody produces any more (lanes of all load cores; looked
+    /// at once for each fetch) and everything is read.
     #[must_use]
     pub fn new(
         plan: ConsumerPlan,
         client_id: &'static str,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
-        producing: Arc<AtomicUsize>,
+        progress: Arc<Progress>,
         checker: Option<MarkChecker>,
     ) -> Rc<Consumer> {
-        let index =
-            plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
-        Rc::new(Consumer { plan, client_id, pacer, recorder, producing, index, checker })
+        let mut index: HashMap<Vec<u8>, HashMap<i32, usize>> = HashMap::new();
+        let mut count = 0;
+        for (topic, partitions) in &plan.topics {
+            let places = index.entry(topic.as_bytes().to_vec()).or_default();
+            places.extend(partitions.iter().zip(count..).map(|(it, idx)| (it.partition, idx)));
+            count += partitions.len();
+        }
+        let catch_up = CatchUp { behind: Cell::new(count), ..CatchUp::default() };
+        Rc::new(Consumer { plan, client_id, pacer, recorder, progress, index, catch_up, checker })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
     pub async fn run(self: Rc<Consumer>) {
         let mut positions: Vec<Position> = self
             .plan
-            .partitions
+            .topics
             .iter()
-            .map(|&(_, next_offset)| Position { next_offset, caught_up: false })
+            .flat_map(|(_, partitions)| partitions)
+            .map(|it| Position {
+                id: it.id,
+                next_offset: it.from,
+                caught_up: false,
+                was_caught_up: false,
+            })
             .collect();
         loop {
             match self.connected(&mut positions).await {
@@ -118,13 +154,18 @@ impl Consumer {
         let stream = TcpStream::connect(self.plan.leader).await?;
         let mut reader = FrameReader::new(stream.clone());
         admin::greet(&stream, &mut reader, self.plan.greeting).await?;
-        let indexes: Vec<i32> = self.plan.partitions.iter().map(|&(part, _)| part).collect();
-        let mut request =
-            FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);
+        let topics = self.plan.topics.iter().map(|(topic, partitions)| {
+            (topic.as_str(), partitions.iter().map(|it| it.partition).collect())
+        });
+        let topics: Vec<(&str, Vec<i32>)> = topics.collect();
+        let mut request = FetchRequest::new(self.client_id, &topics, &self.plan.limits);
         let mut correlation_id = 0i32;
+        while !self.progress.may_drain(self.now()) {
+            self.pacer.until(self.now() + BACKLOG_PAUSE_NS).await;
+        }
         loop {
             // Before the fetch leaves: what was acknowledged by then is in its answer or beyond it.
-            let last_look = self.producing.load(Ordering::Acquire) == 0;
+            let last_look = !self.progress.producing();
             let offsets = positions.iter().map(|position| position.next_offset);
             let frame = Bytes::copy_from_slice(request.patch(correlation_id, offsets));
             self.pacer.worked();
@@ -183,7 +224,8 @@ impl Consumer {
     ) -> Result<(), Broken> {
         let position = self
             .index
-            .get(&partition.partition)
+            .get(partition.topic)
+            .and_then(|places| places.get(&partition.partition))
             .and_then(|&idx| positions.get_mut(idx))
             .ok_or(Broken::Nonsense("an answer for a partition that was not asked for"))?;
         if partition.error != 0 {
@@ -196,9 +238,10 @@ impl Consumer {
             return Ok(());
         }
         if let Some(checker) = &self.checker {
-            checker.check(partition.partition, position.next_offset, partition.records);
+            checker.check(position.id, position.next_offset, partition.records);
         }
-        fetch::walk_batches(partition.records, self.plan.stamp_at, |batch| {
+        let stamps = Some(&self.plan.stamps);
+        fetch::walk_batches(partition.records, stamps, |batch| {
             if batch.next_offset > position.next_offset {
                 self.note_batch(&batch, now, position.next_offset);
                 position.next_offset = batch.next_offset;
@@ -207,10 +250,19 @@ impl Consumer {
         })
         .map_err(|_| Broken::Nonsense("a fetched batch that cannot be read"))?;
         position.caught_up = position.next_offset >= partition.high_watermark;
+        if position.caught_up && !std::mem::replace(&mut position.was_caught_up, true) {
+            let behind = self.catch_up.behind.get() - 1;
+            self.catch_up.behind.set(behind);
+            if behind == 0 {
+                self.progress.caught_up(now, self.catch_up.read_bytes.get());
+            }
+        }
         Ok(())
     }
 
     fn note_batch(&self, batch: &FetchedBatch, now: u64, expected_offset: i64) {
+        let read_bytes = &self.catch_up.read_bytes;
+        read_bytes.set(read_bytes.get() + batch.batch_bytes as u64);
         self.recorder.at(now, |tally| {
             let counters = &mut tally.counters;
             counters.fetched_batches += 1;
@@ -221,11 +273,11 @@ impl Consumer {
         if !self.plan.timed {
             return;
         }
-        let intended_ns = match (self.plan.stamp_at, batch.stamp) {
-            (Some(_), Some(stamp)) if stamp.run == self.plan.run => stamp.intended_ns,
-            (Some(_), _) => return, // somebody else's batch
+        let intended_ns = match batch.stamp {
+            Some(stamp) => stamp.intended_ns,
+            None if !self.plan.stamps.places.is_empty() => return, // somebody else's batch
             // The timestamp is the intended time, cut to ms: up to 1 ms too long, never too short.
-            (None, _) => match self.pacer.clock().ns_of_wall(batch.base_timestamp_ms) {
+            None => match self.pacer.clock().ns_of_wall(batch.base_timestamp_ms) {
                 Some(intended_ns) => intended_ns,
                 None => return,
             },

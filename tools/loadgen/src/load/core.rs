@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -15,16 +14,20 @@ use rustix::time::{ClockId, clock_gettime};
 use thalweg::base::signal::Event;
 use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
 
+use super::churn::{Churn, ChurnPlan};
 use super::consumer::{Consumer, ConsumerPlan};
+use super::frame_pool::FramePool;
 use super::lane::{Lane, LanePlan};
 use super::pacer::Pacer;
+use super::progress::Progress;
 use super::recorder::{Interval, Recorder, Window};
 use super::verify::{MarkChecker, MarkingSender, SharedLedger};
 use crate::args::Idle;
 use crate::client::call::CLIENT_ID;
 use crate::clock::RunClock;
 use crate::measure::ledger::Ledger;
-use crate::wire::batch::BatchTemplate;
+use crate::wire::batch::BatchShape;
+use crate::wire::pool::BatchPool;
 use crate::wire::produce::FrameTemplate;
 
 /// Entries of the reactor's ring: more lanes than that take several system calls a turn.
@@ -51,20 +54,26 @@ pub struct CorePlan {
     pub clock: RunClock,
     /// The run's parts.
     pub window: Window,
-    /// Topic that is produced to.
+    /// When the measured time's parts after the first begin, ns.
+    pub parts: Vec<u64>,
+    /// Topic that is produced to; the first, if there are several.
     pub topic: String,
     /// Produce version, and `acks` as it travels.
     pub produce_version: i16,
     /// `acks` as it travels.
     pub acks: i16,
-    /// The batch.
-    pub batch: BatchTemplate,
+    /// The batches.
+    pub pool: Arc<BatchPool>,
+    /// Shape of verify mode's batches.
+    pub verify_shape: BatchShape,
     /// Producers' connections.
     pub lanes: Vec<LanePlan>,
     /// Consumers' connections.
     pub consumers: Vec<ConsumerPlan>,
-    /// Lanes of all load cores that have not ended: tells consumers when they may.
-    pub producing: Arc<AtomicUsize>,
+    /// Connections that are opened and closed.
+    pub churn: Option<ChurnPlan>,
+    /// How all load cores go on.
+    pub progress: Arc<Progress>,
 }
 
 /// What a load core says in the end.
@@ -155,26 +164,9 @@ pub fn start(
 }
 
 async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> CoreEnd {
-    let recorder = Recorder::new(plan.window);
-    let template = Rc::new(FrameTemplate::new(
-        &plan.topic,
-        CLIENT_ID,
-        plan.acks,
-        PRODUCE_TIMEOUT_MS,
-        plan.produce_version,
-        &plan.batch,
-    ));
+    let recorder = Recorder::new(plan.window, &plan.parts);
     let ledger = SharedLedger::default();
-    let lanes: Vec<Rc<Lane>> = plan
-        .lanes
-        .iter()
-        .map(|lane| {
-            let shape = plan.batch.shape();
-            let marking =
-                lane.verify.map(|run| MarkingSender::new(run, lane.id, shape, ledger.clone()));
-            Lane::new(lane.clone(), template.clone(), pacer.clone(), recorder.clone(), marking)
-        })
-        .collect();
+    let lanes = lanes_of(&plan, &pacer, &recorder, &ledger);
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
     for consumer in &plan.consumers {
@@ -183,19 +175,27 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
             CLIENT_ID,
             pacer.clone(),
             recorder.clone(),
-            plan.producing.clone(),
+            plan.progress.clone(),
             consumer.verify.map(|run| MarkChecker::new(run, ledger.clone())),
         );
         tasks.push(glommio::spawn_local(ended.clone().after(consumer.run())));
     }
     for lane in &lanes {
-        let (lane, producing) = (lane.clone(), plan.producing.clone());
+        let (lane, progress) = (lane.clone(), plan.progress.clone());
         let task = async move {
             lane.run().await;
-            producing.fetch_sub(1, Ordering::Release);
+            progress.lane_ended();
         };
         tasks.push(glommio::spawn_local(ended.clone().after(task)));
     }
+    if let Some(churn) = &plan.churn {
+        let churn = Churn::new(churn.clone(), pacer.clone(), recorder.clone());
+        tasks.push(glommio::spawn_local(ended.clone().after(churn.run())));
+    }
+    let watcher = plan.progress.has_backlog().then(|| {
+        let (progress, pacer) = (plan.progress.clone(), pacer.clone());
+        glommio::spawn_local(watch_backlog(progress, pacer, recorder.clone()))
+    });
     let meter = Rc::new(Meter {
         idle: plan.idle,
         pacer: pacer.clone(),
@@ -221,10 +221,56 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
         lane.settle();
     }
     ticker.cancel().await;
+    if let Some(watcher) = watcher {
+        watcher.cancel().await;
+    }
     meter.note();
     // The collector may be gone only if the whole process is ending.
     let _ = out.send(recorder.take(plan.index, second_of(plan.window, finished_ns)));
     CoreEnd { finished_ns, ledger: ledger.take() }
+}
+
+/// The producers' connections, which share the core's frames.
+fn lanes_of(
+    plan: &CorePlan,
+    pacer: &Rc<Pacer>,
+    recorder: &Rc<Recorder>,
+    ledger: &SharedLedger,
+) -> Vec<Rc<Lane>> {
+    let Some(batch) = plan.pool.batches().first() else { return Vec::new() };
+    let first = FrameTemplate::new(
+        &plan.topic,
+        CLIENT_ID,
+        plan.acks,
+        PRODUCE_TIMEOUT_MS,
+        plan.produce_version,
+        batch,
+    );
+    let targets = plan.lanes.iter().flat_map(|lane| &lane.targets);
+    let partitions = targets.map(|target| target.partition);
+    let frames = Rc::new(FramePool::new(&plan.pool, &first, partitions));
+    let lane = |lane: &LanePlan| {
+        let marking = lane
+            .verify
+            .map(|run| MarkingSender::new(run, lane.id, plan.verify_shape, ledger.clone()));
+        let progress = plan.progress.clone();
+        Lane::new(lane.clone(), frames.clone(), pacer.clone(), recorder.clone(), progress, marking)
+    };
+    plan.lanes.iter().map(lane).collect()
+}
+
+/// Begins a new part of this core's book when the consumers begin, and when they have caught up.
+async fn watch_backlog(progress: Arc<Progress>, pacer: Rc<Pacer>, recorder: Rc<Recorder>) {
+    for part in 0..2 {
+        let begun_ns = loop {
+            let drain = progress.drain();
+            if let Some(at_ns) = if part == 0 { drain.from_ns } else { drain.to_ns } {
+                break at_ns;
+            }
+            pacer.until(pacer.clock().now_ns() + 1_000_000).await;
+        };
+        recorder.begin_part(begun_ns);
+    }
 }
 
 /// Counts tasks that have ended, so that none has to be awaited twice.

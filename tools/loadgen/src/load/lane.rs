@@ -6,25 +6,42 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_lite::future;
 use thalweg::io::tcp::TcpStream;
 
+use super::frame_pool::{FramePool, Load};
 use super::pacer::Pacer;
+use super::progress::Progress;
 use super::recorder::{Recorder, Sent};
-use super::schedule::Schedule;
-use super::slots::{FramePool, InFlight, Slots};
+use super::schedule::{Random, Schedule};
+use super::slots::{InFlight, Slots};
 use super::verify::MarkingSender;
 use crate::client::admin;
 use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
-use crate::wire::produce::{self, FrameTemplate, ProducerIdentity, Send};
+use crate::wire::produce::{self, ProducerIdentity, Send};
 use crate::wire::stamp::Stamp;
 
 /// Pause before a lost connection is made again.
 const RECONNECT_PAUSE_NS: u64 = 50_000_000;
+
+/// A partition of one of the run's topics.
+#[derive(Clone, Debug)]
+pub struct LaneTarget {
+    /// Its number among all partitions of the run.
+    pub id: i32,
+    /// The topic's name, where the run has several.
+    pub topic: Option<Arc<str>>,
+    /// Partition index.
+    pub partition: i32,
+    /// The batches of the pool that it may be sent: one at least.
+    pub batches: Range<usize>,
+}
 
 /// What a lane does.
 #[derive(Clone, Debug)]
@@ -33,8 +50,10 @@ pub struct LanePlan {
     pub id: u16,
     /// The leader's address.
     pub leader: SocketAddr,
-    /// Partitions it leads, taken in turn.
-    pub partitions: Vec<i32>,
+    /// Partitions it leads: taken in turn, or by their weights.
+    pub targets: Vec<LaneTarget>,
+    /// The running sum of the targets' weights, where keys decide the partition.
+    pub weights: Option<Vec<f64>>,
     /// When requests are meant to leave.
     pub schedule: Schedule,
     /// Requests in flight.
@@ -47,10 +66,6 @@ pub struct LanePlan {
     pub greeting: i16,
     /// Tells this run's stamps from others'.
     pub run: u8,
-    /// Records and their value bytes in each batch.
-    pub records: u32,
-    /// Bytes of the values of one batch.
-    pub value_bytes: u64,
     /// Verify mode: the run's number in the marks of its records.
     pub verify: Option<u64>,
 }
@@ -58,15 +73,44 @@ pub struct LanePlan {
 /// A lane at work.
 pub struct Lane {
     plan: LanePlan,
-    template: Rc<FrameTemplate>,
+    frames: Rc<FramePool>,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
+    progress: Arc<Progress>,
     slots: Slots,
-    pool: RefCell<FramePool>,
     schedule: RefCell<Schedule>,
-    turn: Cell<usize>,
+    choice: RefCell<Choice>,
     correlation: Cell<i32>,
     marking: Option<MarkingSender>,
+}
+
+/// Which partition and which of its batches are next. Batches of the pool are in random order
+/// already, so that taking them in turn is as good as drawing, and shows each as often.
+struct Choice {
+    turn: usize,
+    sent: usize,
+    random: Random,
+}
+
+impl Choice {
+    /// Index of the target, and number of the batch in the pool.
+    fn next(&mut self, plan: &LanePlan) -> (usize, usize) {
+        let at = match &plan.weights {
+            None => {
+                let at = self.turn;
+                self.turn = (at + 1) % plan.targets.len();
+                at
+            }
+            Some(sums) => {
+                let drawn = self.random.unit() * sums.last().copied().unwrap_or(1.0);
+                sums.partition_point(|&sum| sum <= drawn).min(plan.targets.len() - 1)
+            }
+        };
+        let batches = &plan.targets[at].batches;
+        let batch = batches.start + self.sent % batches.len();
+        self.sent += 1;
+        (at, batch)
+    }
 }
 
 /// The idempotent producer's state on one connection: one sequence for each partition.
@@ -76,28 +120,31 @@ struct Idempotence {
 }
 
 impl Lane {
-    /// A lane that sends copies of `template`.
+    /// A lane that sends copies of `frames`.
     #[must_use]
     pub fn new(
         plan: LanePlan,
-        template: Rc<FrameTemplate>,
+        frames: Rc<FramePool>,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
+        progress: Arc<Progress>,
         marking: Option<MarkingSender>,
     ) -> Rc<Lane> {
-        let pool = FramePool::new(Bytes::copy_from_slice(template.frame()));
         let schedule = RefCell::new(plan.schedule.clone());
+        // Lanes begin at different batches, so that they do not all send the large ones at once.
+        let mut random = Random::new(u64::from(plan.id) + 1);
+        let choice = Choice { turn: 0, sent: random.below(1 << 20), random };
         Rc::new(Lane {
             slots: Slots::new(plan.in_flight),
-            pool: RefCell::new(pool),
             schedule,
-            turn: Cell::new(0),
+            choice: RefCell::new(choice),
             correlation: Cell::new(0),
             marking,
             plan,
-            template,
+            frames,
             pacer,
             recorder,
+            progress,
         })
     }
 
@@ -150,7 +197,7 @@ impl Lane {
             None => None,
             Some(version) => {
                 let identity = admin::init_producer(&stream, &mut reader, version).await?;
-                Some(Idempotence { identity, next_sequence: vec![0; self.plan.partitions.len()] })
+                Some(Idempotence { identity, next_sequence: vec![0; self.plan.targets.len()] })
             }
         };
         self.pacer.until(self.recorder.window().start_ns).await;
@@ -182,40 +229,40 @@ impl Lane {
             let sent = Sent { intended_ns: intended_ns.unwrap_or(sent_ns), sent_ns };
             let ready_ns = sent.intended_ns.max(free_since_ns).max(send_done_ns);
             self.recorder.sent(sent, ready_ns);
-            let frame = self.prepare(sent, idempotence.as_mut());
+            let (batch, load, frame) = self.prepare(sent, idempotence.as_mut());
             self.pacer.worked();
             stream.send_slices(vec![frame.clone()]).await?;
             self.pacer.worked();
             send_done_ns = self.now();
-            let wire_bytes = frame.len() as u64;
             if self.marking.is_none() {
-                self.pool.borrow_mut().give_back(frame);
+                self.frames.give_back(batch, frame);
             }
             if !self.plan.answered {
-                let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
-                self.recorder.acked(sent, send_done_ns, records, value_bytes, wire_bytes);
+                self.recorder.acked(sent, send_done_ns, load);
             }
         }
         self.slots.drained().await;
         Ok(())
     }
 
-    /// The next frame, patched; notes it as in flight if it will be answered.
-    fn prepare(&self, sent: Sent, idempotence: Option<&mut Idempotence>) -> Bytes {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % self.plan.partitions.len());
+    /// The next frame, patched, with its number in the pool and what it carries; notes it as in
+    /// flight if it will be answered.
+    fn prepare(&self, sent: Sent, idempotence: Option<&mut Idempotence>) -> (usize, Load, Bytes) {
+        let (at, batch) = self.choice.borrow_mut().next(&self.plan);
+        let target = &self.plan.targets[at];
+        let load = self.frames.load(batch);
         let correlation_id = self.correlation.get();
         self.correlation.set(correlation_id.wrapping_add(1) & i32::MAX);
         let identity = idempotence.map(|state| {
-            let sequence = state.next_sequence[turn];
+            let sequence = state.next_sequence[at];
             // Kafka's wrap: after the largest int comes 0.
-            let next = i64::from(sequence) + i64::from(self.plan.records);
-            state.next_sequence[turn] = (next % (i64::from(i32::MAX) + 1)) as i32;
+            let next = i64::from(sequence) + i64::from(load.records);
+            state.next_sequence[at] = (next % (i64::from(i32::MAX) + 1)) as i32;
             (state.identity, sequence)
         });
         let send = Send {
             correlation_id,
-            partition: self.plan.partitions[turn],
+            partition: target.partition,
             wall_ms: self.pacer.clock().wall_ms(sent.intended_ns),
             identity,
             stamp: Stamp {
@@ -225,29 +272,31 @@ impl Lane {
                 intended_ns: sent.intended_ns,
             },
         };
+        let template = self.frames.template(batch);
+        let topic = target.topic.as_deref();
         let frame = match &self.marking {
             None => {
-                let mut frame = self.pool.borrow_mut().take();
-                self.template.patch(&mut frame, &send);
+                let mut frame = self.frames.take(batch);
+                template.patch(&mut frame, &send);
+                template.patch_topic(&mut frame, topic);
                 frame
             }
             Some(marking) => {
-                let batch = marking.batch(correlation_id, send.partition);
-                let template = self.template.with_batch(&batch);
+                let template = template.with_batch(&marking.batch(correlation_id, target.id));
                 let mut frame = BytesMut::from(template.frame());
                 template.patch(&mut frame, &send);
+                template.patch_topic(&mut frame, topic);
                 frame
             }
         };
         if self.plan.answered {
-            self.slots.push(InFlight { correlation_id, sent });
+            self.slots.push(InFlight { correlation_id, sent, load });
         }
-        frame.freeze()
+        (batch, load, frame.freeze())
     }
 
     /// Takes the answers, in order, for as long as the connection lives.
     async fn receive_all(&self, mut reader: FrameReader) -> Result<(), Broken> {
-        let wire_bytes = self.template.frame().len() as u64;
         let (mut receives, mut now) = (0, 0);
         loop {
             let frame = reader.frame().await?;
@@ -271,8 +320,8 @@ impl Lane {
                 marking.answered(correlation_id, acked.error == 0);
             }
             if acked.error == 0 {
-                let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
-                self.recorder.acked(request.sent, now, records, value_bytes, wire_bytes);
+                self.recorder.acked(request.sent, now, request.load);
+                self.progress.acked(request.load.value_bytes);
             } else {
                 self.recorder.failed(request.sent);
                 self.recorder.error(now, "Produce", error_name(acked.error));

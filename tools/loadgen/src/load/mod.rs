@@ -4,10 +4,13 @@
 //! Lives on: the load cores. Invariant: an intended send time never moves.
 //! Callers: `run`.
 
+pub mod churn;
 pub mod consumer;
 pub mod core;
+pub mod frame_pool;
 pub mod lane;
 pub mod pacer;
+pub mod progress;
 pub mod recorder;
 pub mod schedule;
 pub mod slots;

@@ -1,9 +1,11 @@
 //! Where the tasks of one load core write down what they see. Samples belong to the measured part
-//! by their *intended* time, bytes by the time they were acknowledged or fetched.
+//! by their *intended* time, bytes by the time they were acknowledged or fetched. The measured time
+//! may have several parts (steps; before, during and after a catch-up), each with a book of its own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::frame_pool::Load;
 use crate::measure::tally::Tally;
 
 /// The parts of a run, ns of the run's clock.
@@ -43,23 +45,36 @@ pub struct Interval {
     pub core: usize,
     /// Seconds since the first send.
     pub second: u64,
-    /// Outside the measured part: shown live, not reported.
+    /// Outside the measured time: shown live, not reported.
     pub warmup: Tally,
-    /// The measured part.
-    pub measured: Tally,
+    /// The measured time's parts of which something was seen.
+    pub measured: Vec<(usize, Tally)>,
 }
 
 /// One core's record book.
 pub struct Recorder {
     window: Window,
-    books: RefCell<(Tally, Tally)>,
+    /// When each part begins, in order; the first with the measured time.
+    parts: RefCell<Vec<u64>>,
+    /// The part that was written to last, and when it begins and ends: mostly the next one, too.
+    latest: Cell<(usize, u64, u64)>,
+    warmup: RefCell<Tally>,
+    measured: RefCell<Vec<Option<Tally>>>,
 }
 
 impl Recorder {
-    /// An empty book.
+    /// An empty book. The first part begins with the measured time, the others at `later`, in order.
     #[must_use]
-    pub fn new(window: Window) -> Rc<Recorder> {
-        Rc::new(Recorder { window, books: RefCell::new((Tally::new(), Tally::new())) })
+    pub fn new(window: Window, later: &[u64]) -> Rc<Recorder> {
+        let mut starts = vec![window.measure_ns];
+        starts.extend(later);
+        Rc::new(Recorder {
+            window,
+            latest: Cell::new((0, 1, 0)),
+            warmup: RefCell::new(Tally::new()),
+            measured: RefCell::new(starts.iter().map(|_| None).collect()),
+            parts: RefCell::new(starts),
+        })
     }
 
     /// The run's parts.
@@ -68,12 +83,30 @@ impl Recorder {
         self.window
     }
 
+    /// A new part begins at `at_ns`, or with the latest one, if that is later.
+    pub fn begin_part(&self, at_ns: u64) {
+        let mut parts = self.parts.borrow_mut();
+        let latest = parts.last().copied().unwrap_or_default();
+        parts.push(at_ns.max(latest));
+        self.measured.borrow_mut().push(None);
+        self.latest.set((0, 1, 0));
+    }
+
     /// Applies `note` to the book that `at_ns` belongs to.
     #[inline]
     pub fn at(&self, at_ns: u64, note: impl FnOnce(&mut Tally)) {
-        let mut books = self.books.borrow_mut();
-        let (warmup, measured) = &mut *books;
-        note(if self.window.measures(at_ns) { measured } else { warmup });
+        if !self.window.measures(at_ns) {
+            note(&mut self.warmup.borrow_mut());
+            return;
+        }
+        let (mut part, from_ns, to_ns) = self.latest.get();
+        if !(from_ns..to_ns).contains(&at_ns) {
+            let parts = self.parts.borrow();
+            part = parts.partition_point(|&start| start <= at_ns).saturating_sub(1);
+            let to_ns = parts.get(part + 1).copied().unwrap_or(u64::MAX);
+            self.latest.set((part, parts[part], to_ns));
+        }
+        note(self.measured.borrow_mut()[part].get_or_insert_with(Tally::new));
     }
 
     /// Notes a send; `ready_ns` is when nothing but the generator itself stood in its way.
@@ -90,7 +123,7 @@ impl Recorder {
     }
 
     /// Notes an acknowledgement that arrived at `now_ns`.
-    pub fn acked(&self, sent: Sent, now_ns: u64, records: u32, value_bytes: u64, wire_bytes: u64) {
+    pub fn acked(&self, sent: Sent, now_ns: u64, load: Load) {
         self.at(sent.intended_ns, |tally| {
             let latencies = &mut tally.latencies;
             latencies.response.saturating_record(now_ns.saturating_sub(sent.intended_ns).max(1));
@@ -99,9 +132,9 @@ impl Recorder {
         self.at(now_ns, |tally| {
             let counters = &mut tally.counters;
             counters.acked_requests += 1;
-            counters.acked_records += u64::from(records);
-            counters.acked_value_bytes += value_bytes;
-            counters.acked_wire_bytes += wire_bytes;
+            counters.acked_records += u64::from(load.records);
+            counters.acked_value_bytes += load.value_bytes;
+            counters.acked_wire_bytes += load.wire_bytes;
         });
     }
 
@@ -137,9 +170,10 @@ impl Recorder {
 
     /// Hands out what was written since the last call.
     pub fn take(&self, core: usize, second: u64) -> Interval {
-        let fresh = (Tally::new(), Tally::new());
-        let (warmup, measured) = self.books.replace(fresh);
-        Interval { core, second, warmup, measured }
+        let mut measured = self.measured.borrow_mut();
+        let parts = measured.iter_mut().enumerate();
+        let measured = parts.filter_map(|(part, book)| Some((part, book.take()?))).collect();
+        Interval { core, second, warmup: self.warmup.replace(Tally::new()), measured }
     }
 }
 
@@ -150,30 +184,58 @@ mod tests {
     const WINDOW: Window =
         Window { start_ns: 0, measure_ns: 1_000, end_ns: 2_000, deadline_ns: 9_000 };
 
+    const LOAD: Load = Load { records: 1, value_bytes: 10, wire_bytes: 12 };
+
+    fn only(interval: Interval) -> Tally {
+        let [(0, _)] = interval.measured[..] else { panic!("not one part") };
+        interval.measured.into_iter().next().expect("one").1
+    }
+
     #[test]
     fn a_sample_belongs_to_the_part_in_which_it_was_meant_to_leave() {
-        let book = Recorder::new(WINDOW);
+        let book = Recorder::new(WINDOW, &[]);
         // Meant to leave in the warm-up, answered in the measured part: its latency is not
         // reported, its bytes did arrive then.
-        book.acked(Sent { intended_ns: 900, sent_ns: 950 }, 1_100, 1, 10, 12);
+        book.acked(Sent { intended_ns: 900, sent_ns: 950 }, 1_100, LOAD);
         // The other way round at the end.
-        book.acked(Sent { intended_ns: 1_900, sent_ns: 1_950 }, 2_100, 1, 10, 12);
+        book.acked(Sent { intended_ns: 1_900, sent_ns: 1_950 }, 2_100, LOAD);
         let interval = book.take(0, 0);
-        assert_eq!(interval.measured.counters.acked_requests, 1);
-        assert_eq!(interval.measured.latencies.response.len(), 1);
-        assert_eq!(interval.measured.latencies.response.max(), 200);
         assert_eq!(interval.warmup.latencies.response.len(), 1);
-        assert_eq!(book.take(0, 1).measured.counters.acked_requests, 0);
+        let measured = only(interval);
+        assert_eq!(measured.counters.acked_requests, 1);
+        assert_eq!(measured.latencies.response.len(), 1);
+        assert_eq!(measured.latencies.response.max(), 200);
+        assert!(book.take(0, 1).measured.is_empty());
+    }
+
+    #[test]
+    fn each_part_has_its_own_samples_whenever_they_are_written() {
+        let book = Recorder::new(WINDOW, &[1_400]);
+        let acked = |intended_ns: u64, now_ns| {
+            book.acked(Sent { intended_ns, sent_ns: intended_ns }, now_ns, LOAD);
+        };
+        acked(1_399, 1_450); // latency of the first part, bytes of the second
+        acked(1_400, 1_460);
+        acked(1_100, 1_470); // late
+        book.begin_part(1_700);
+        acked(1_699, 1_701);
+        let counts = |interval: &Interval| -> Vec<(usize, u64, u64)> {
+            let parts = interval.measured.iter();
+            parts
+                .map(|(part, it)| (*part, it.latencies.response.len(), it.counters.acked_requests))
+                .collect()
+        };
+        assert_eq!(counts(&book.take(0, 0)), [(0, 2, 0), (1, 2, 3), (2, 0, 1)]);
     }
 
     #[test]
     fn a_stall_shows_although_the_requests_behind_it_never_left() {
-        let book = Recorder::new(WINDOW);
+        let book = Recorder::new(WINDOW, &[]);
         book.unanswered(Sent { intended_ns: 1_100, sent_ns: 1_100 }, 8_000);
         for intended_ns in 1_200..1_300 {
             book.unsent(intended_ns, 8_000);
         }
-        let tally = book.take(0, 0).measured;
+        let tally = only(book.take(0, 0));
         assert_eq!(tally.counters.unsent_requests, 100);
         assert_eq!(tally.latencies.response.len(), 101);
         assert!(tally.latencies.response.min() >= 6_690);

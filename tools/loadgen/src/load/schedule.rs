@@ -5,10 +5,10 @@
 //! have left meanwhile (no coordinated omission).
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How arrivals are spread over time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
     /// Equal gaps.
@@ -40,6 +40,15 @@ pub enum Schedule {
         /// State of the generator.
         random: Random,
     },
+    /// One schedule after the other.
+    Steps {
+        /// The one that runs, and when it ends.
+        current: Box<Schedule>,
+        /// When it ends, ns.
+        end_ns: u64,
+        /// What comes then, the last first, each with its end.
+        later: Vec<(Schedule, u64)>,
+    },
 }
 
 impl Schedule {
@@ -66,6 +75,27 @@ impl Schedule {
         }
     }
 
+    /// Open loops in turn, each with the time when it ends; the last goes on for ever.
+    #[must_use]
+    pub fn steps(mut steps: Vec<(Schedule, u64)>) -> Schedule {
+        steps.reverse();
+        let Some((first, end_ns)) = steps.pop() else { return Schedule::Closed };
+        let mut all = Schedule::Steps { current: Box::new(first), end_ns, later: steps };
+        all.next_step();
+        all
+    }
+
+    /// Goes on to the step that the next arrival belongs to.
+    fn next_step(&mut self) {
+        let Schedule::Steps { current, end_ns, later } = self else { return };
+        while current.next_ns().is_some_and(|at| at >= *end_ns)
+            && let Some((next, next_end_ns)) = later.pop()
+        {
+            **current = next;
+            *end_ns = next_end_ns;
+        }
+    }
+
     /// The intended time of the next arrival; `None` in a closed loop.
     #[inline]
     #[must_use]
@@ -76,6 +106,7 @@ impl Schedule {
                 Some((first_ns + gap_ns * *taken as f64) as u64)
             }
             Schedule::Poisson { next_ns, .. } => Some(*next_ns as u64),
+            Schedule::Steps { current, .. } => current.next_ns(),
         }
     }
 
@@ -87,6 +118,10 @@ impl Schedule {
             Schedule::Constant { taken, .. } => *taken += 1,
             Schedule::Poisson { next_ns, gap_ns, random } => {
                 *next_ns += random.exponential() * *gap_ns;
+            }
+            Schedule::Steps { current, .. } => {
+                current.advance();
+                self.next_step();
             }
         }
     }
@@ -113,6 +148,23 @@ impl Random {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Evenly distributed between 0 and 1, both out.
+    pub fn unit(&mut self) -> f64 {
+        ((self.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// Evenly distributed below `end`, which is above 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        ((u128::from(self.next_u64()) * end as u128) >> 64) as usize
+    }
+
+    /// Puts `items` into an order of its own.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last + 1));
+        }
     }
 
     /// Exponentially distributed with mean 1.
@@ -164,6 +216,47 @@ mod tests {
             .collect();
         all.sort_unstable();
         assert!(all.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000));
+    }
+
+    #[test]
+    fn each_step_offers_its_own_rate_for_its_own_time() {
+        const SECOND: u64 = 1_000_000_000;
+        for (arrivals, slack) in [(Arrivals::Constant, 1), (Arrivals::Poisson, 400)] {
+            let step = |from: u64, rate: f64, seed| {
+                Schedule::open(arrivals, from * SECOND, rate, 0.5, seed)
+            };
+            let mut schedule = Schedule::steps(vec![
+                (step(1, 1_000.0, 1), 3 * SECOND),
+                (step(3, 0.001, 2), 4 * SECOND), // next to none: the step may see no arrival
+                (step(4, 5_000.0, 3), 6 * SECOND),
+            ]);
+            let mut counts = [0i64; 7];
+            let mut last = 0;
+            while let Some(at) = schedule.next_ns().filter(|&at| at < 6 * SECOND) {
+                assert!(at >= last);
+                last = at;
+                counts[(at / SECOND) as usize] += 1;
+                schedule.advance();
+            }
+            assert_eq!((counts[0], counts[3]), (0, 0));
+            for (second, rate) in [(1, 1_000), (2, 1_000), (4, 5_000), (5, 5_000)] {
+                assert!((counts[second] - rate).abs() <= slack, "{arrivals:?} {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_shuffle_keeps_everything_and_every_place_is_as_likely() {
+        let mut random = Random::new(1);
+        let mut counts = [0u32; 10];
+        for _ in 0..10_000 {
+            let mut items = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+            random.shuffle(&mut items);
+            counts[items.iter().position(|&it| it == 0).expect("still there")] += 1;
+        }
+        // Chi squared with 9 degrees of freedom: above 27.9 once in a thousand seeds.
+        let chi: f64 = counts.iter().map(|&it| (f64::from(it) - 1e3).powi(2) / 1e3).sum();
+        assert!(chi < 27.9, "{chi}");
     }
 
     #[test]

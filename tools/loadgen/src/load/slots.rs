@@ -1,12 +1,11 @@
-//! The window of one connection: requests that wait for their answers, in order, and the buffers
-//! that they were sent from.
+//! The window of one connection: requests that wait for their answers, in order.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
 use thalweg::base::signal::Event;
 
+use super::frame_pool::Load;
 use super::recorder::Sent;
 
 /// A request that waits for its answer.
@@ -16,6 +15,8 @@ pub struct InFlight {
     pub correlation_id: i32,
     /// When it was meant to leave, and left.
     pub sent: Sent,
+    /// What it carries.
+    pub load: Load,
 }
 
 /// The window of one connection, shared by its sending and its receiving half.
@@ -77,33 +78,6 @@ impl Slots {
     }
 }
 
-/// Frame buffers of one connection. The one that came back last goes out first: it is still in
-/// the cache (cold memory is the largest cost of sending that can be avoided).
-pub struct FramePool {
-    template: Bytes,
-    free: Vec<BytesMut>,
-}
-
-impl FramePool {
-    /// A pool of copies of `template`.
-    #[must_use]
-    pub fn new(template: Bytes) -> FramePool {
-        FramePool { template, free: Vec::new() }
-    }
-
-    /// A buffer that holds a (perhaps patched) copy of the template.
-    pub fn take(&mut self) -> BytesMut {
-        self.free.pop().unwrap_or_else(|| BytesMut::from(&self.template[..]))
-    }
-
-    /// Takes a buffer back; one that is still in use elsewhere is let go.
-    pub fn give_back(&mut self, sent: Bytes) {
-        if let Ok(buffer) = sent.try_into_mut() {
-            self.free.push(buffer);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +85,8 @@ mod tests {
     use std::pin::pin;
 
     fn request(correlation_id: i32) -> InFlight {
-        InFlight { correlation_id, sent: Sent { intended_ns: 1, sent_ns: 2 } }
+        let load = Load { records: 1, value_bytes: 1, wire_bytes: 1 };
+        InFlight { correlation_id, sent: Sent { intended_ns: 1, sent_ns: 2 }, load }
     }
 
     #[test]
@@ -126,18 +101,5 @@ mod tests {
             assert_eq!(slots.pop(77).map(|it| it.correlation_id), Some(1));
             assert_eq!(poll_once(&mut free).await, Some(77));
         });
-    }
-
-    #[test]
-    fn a_buffer_is_used_again_and_the_last_one_first() {
-        let mut pool = FramePool::new(Bytes::from_static(b"template"));
-        let (first, second) = (pool.take(), pool.take());
-        let warm = second.as_ptr();
-        pool.give_back(first.freeze());
-        pool.give_back(second.freeze());
-        assert_eq!(pool.take().as_ptr(), warm);
-        let shared = pool.take().freeze();
-        pool.give_back(shared.clone());
-        assert_ne!(pool.take().as_ptr(), shared.as_ptr());
     }
 }

@@ -38,18 +38,40 @@ pub struct Latencies {
     pub delay: Histogram<u64>,
     /// From the intended send time to the arrival at a consumer.
     pub end_to_end: Histogram<u64>,
+    /// Of connections that are opened, used once and closed, if any are.
+    pub churn: Option<Box<ChurnLatencies>>,
+}
+
+/// Latencies of churned connections, from the intended time of opening one, ns.
+pub struct ChurnLatencies {
+    /// To the connection.
+    pub connect: Histogram<u64>,
+    /// To the answer to its first request.
+    pub first_request: Histogram<u64>,
 }
 
 impl Latencies {
     /// Each histogram with its name in logs.
     #[must_use]
-    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 4] {
-        [
+    pub fn tagged(&self) -> Vec<(&'static str, &Histogram<u64>)> {
+        let mut all = vec![
             ("publish", &self.response),
             ("service", &self.service),
             ("delay", &self.delay),
             ("end_to_end", &self.end_to_end),
-        ]
+        ];
+        if let Some(churn) = &self.churn {
+            all.extend([("connect", &churn.connect), ("first_request", &churn.first_request)]);
+        }
+        all
+    }
+
+    /// The latencies of churned connections.
+    pub fn churn(&mut self) -> &mut ChurnLatencies {
+        self.churn.get_or_insert_with(|| {
+            let (connect, first_request) = (latency_histogram(), latency_histogram());
+            Box::new(ChurnLatencies { connect, first_request })
+        })
     }
 }
 
@@ -84,6 +106,8 @@ pub struct Counters {
     pub fetched_records: u64,
     /// Bytes of whole batches fetched.
     pub fetched_bytes: u64,
+    /// Connections that were opened, used once and closed.
+    pub churned_connections: u64,
     /// Offsets skipped between two batches of a partition (retention, or loss).
     pub offset_gaps: u64,
     /// Time the core had work, ns.
@@ -113,6 +137,7 @@ impl Counters {
         self.fetched_batches += other.fetched_batches;
         self.fetched_records += other.fetched_records;
         self.fetched_bytes += other.fetched_bytes;
+        self.churned_connections += other.churned_connections;
         self.offset_gaps += other.offset_gaps;
         self.busy_ns += other.busy_ns;
         self.idle_ns += other.idle_ns;
@@ -148,6 +173,7 @@ impl Tally {
                 service: latency_histogram(),
                 delay: latency_histogram(),
                 end_to_end: latency_histogram(),
+                churn: None,
             },
             errors: BTreeMap::new(),
         }
@@ -168,6 +194,14 @@ impl Tally {
             (&mut self.latencies.end_to_end, &other.latencies.end_to_end),
         ] {
             into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
+        }
+        if let Some(churn) = &other.latencies.churn {
+            let own = self.latencies.churn();
+            for (into, from) in
+                [(&mut own.connect, &churn.connect), (&mut own.first_request, &churn.first_request)]
+            {
+                into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
+            }
         }
         for (key, count) in &other.errors {
             *self.errors.entry(key.clone()).or_default() += count;

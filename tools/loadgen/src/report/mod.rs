@@ -9,6 +9,7 @@ pub mod csv;
 pub mod env;
 pub mod hlog;
 pub mod live;
+pub mod parts;
 pub mod table;
 pub mod warnings;
 
@@ -23,7 +24,9 @@ use crate::measure::ledger::Verification;
 use crate::measure::percentiles::Summary;
 use crate::measure::tally::Counters;
 use crate::run::collect::{BrokerUse, Collected, Second};
+use crate::wire::pool::PoolFacts;
 use env::Environment;
+use parts::{CatchUp, Part};
 use warnings::Warning;
 
 /// Rises when a reader of the JSON would stumble.
@@ -55,10 +58,11 @@ pub struct Generator {
     pub cores: Vec<usize>,
     /// What they do when idle.
     pub idle: Idle,
-    /// Bytes of one batch as it travels.
-    pub wire_bytes_per_batch: usize,
     /// Whether batches carry a stamp in ns; else end-to-end latency has a resolution of 1 ms.
     pub stamped: bool,
+    /// The batches that were sent.
+    #[serde(flatten)]
+    pub pool: PoolFacts,
 }
 
 /// Rates over the measured part.
@@ -91,6 +95,10 @@ pub struct LatencySummaries {
     pub delay: Option<Summary>,
     /// From the intended send to the consumer.
     pub end_to_end: Option<Summary>,
+    /// Churn: from the intended time to the connection.
+    pub connect: Option<Summary>,
+    /// Churn: from the intended time to the answer to the connection's first request.
+    pub first_request: Option<Summary>,
 }
 
 /// What the broker's process used, related to what it did.
@@ -165,6 +173,11 @@ pub struct Report {
     pub generator_core_s_per_gb: Option<f64>,
     /// Broker side.
     pub broker: Option<BrokerFigures>,
+    /// The measured time part by part: steps, or before, during and after a catch-up; empty if it
+    /// has only one.
+    pub parts: Vec<Part>,
+    /// How a backlog was read.
+    pub catch_up: Option<CatchUp>,
     /// What verify mode found.
     pub verification: Option<Verification>,
     /// Doubts.
@@ -190,20 +203,21 @@ impl Report {
         let per_second = |count: u64| count as f64 / measured_s;
         let throughput = Throughput {
             measured_s,
-            offered_requests_per_s: workload
-                .rate
-                .batches_per_second(workload.batch_records, workload.record_bytes),
+            offered_requests_per_s: parts::offered_requests_per_s(&workload, &generator.pool),
             requests_per_s: per_second(counters.acked_requests),
             records_per_s: per_second(counters.acked_records),
             produced_mb_per_s: per_second(counters.acked_value_bytes) / 1e6,
             fetched_records_per_s: per_second(counters.fetched_records),
             fetched_mb_per_s: per_second(counters.fetched_bytes) / 1e6,
         };
+        let churn = total.latencies.churn.as_deref();
         let latency = LatencySummaries {
             response: Summary::of(&total.latencies.response),
             service: Summary::of(&total.latencies.service),
             delay: Summary::of(&total.latencies.delay),
             end_to_end: Summary::of(&total.latencies.end_to_end),
+            connect: churn.and_then(|churn| Summary::of(&churn.connect)),
+            first_request: churn.and_then(|churn| Summary::of(&churn.first_request)),
         };
         let errors = total
             .errors
@@ -235,12 +249,19 @@ impl Report {
             cores,
             generator_core_s_per_gb,
             broker,
+            parts: Vec::new(),
+            catch_up: None,
             verification: None,
             warnings: Vec::new(),
             seconds: collected.seconds,
         };
-        report.warnings = warnings::find(&report);
+        report.find_warnings();
         report
+    }
+
+    /// Finds the doubts anew, after something was added.
+    pub fn find_warnings(&mut self) {
+        self.warnings = warnings::find(self);
     }
 
     /// Whether anything went wrong that the exit code should tell.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::live::{count, micros};
+use super::parts;
 use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
 
 /// The report as text for a terminal.
@@ -21,11 +22,17 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     if !report.label.is_empty() {
         writeln!(out, "{}", report.label)?;
     }
+    let many = |count: u32, what: &str| match count {
+        1 => String::new(),
+        count => format!("{count} {what} x "),
+    };
     writeln!(
         out,
-        "{} producers, {} consumers, {} partitions, {} x {} B a batch, {}, acks={}, {}, {} in flight",
+        "{} producers, {}{} consumers, {}{} partitions, {} x {} B a batch, {}, acks={}, {}, {} in flight",
         workload.producers,
+        many(workload.fan_out, "readers"),
         workload.consumers,
+        many(workload.topics, "topics"),
         workload.partitions,
         workload.batch_records,
         workload.record_bytes,
@@ -49,6 +56,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     writeln!(out)?;
     throughput(report, out)?;
     latencies(report, out)?;
+    parts::write(report, out)?;
     machine(report, out)?;
     if let Some(found) = &report.verification {
         writeln!(
@@ -86,6 +94,10 @@ fn throughput(report: &Report, out: &mut String) -> std::fmt::Result {
             rates.measured_s
         )?;
     }
+    if report.workload.churn > 0.0 {
+        let connections = report.counters.churned_connections as f64 / rates.measured_s;
+        writeln!(out, "churned   {connections:>9.1} connections/s")?;
+    }
     if report.workload.consumers > 0 {
         writeln!(
             out,
@@ -104,6 +116,8 @@ fn latencies(report: &Report, out: &mut String) -> std::fmt::Result {
         ("  service (from actual send)", &latency.service),
         ("  delay (intended to actual)", &latency.delay),
         ("end to end (to a consumer)", &latency.end_to_end),
+        ("connect (from intended)", &latency.connect),
+        ("first request (from intended)", &latency.first_request),
     ];
     if rows.iter().all(|(_, summary)| summary.is_none()) {
         return Ok(());

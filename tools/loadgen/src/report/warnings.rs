@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::Report;
 use crate::args::{Acks, Idle};
-use crate::units::Rate;
 
 /// A load core that works more than this part of its time may be the limit itself.
 pub const BUSY_CORE_MAX: f64 = 0.90;
@@ -30,7 +29,7 @@ pub fn find(report: &Report) -> Vec<Warning> {
     generator(report, &mut warn);
     broker(report, &mut warn);
     consumers(report, &mut warn);
-    if report.workload.rate == Rate::Max && report.workload.producers > 0 {
+    if report.workload.is_closed_loop() && report.workload.producers > 0 {
         warn(
             "closed-loop",
             "closed loop: latency here is that of a saturated broker, and a stall slows the \
@@ -68,7 +67,7 @@ fn generator(report: &Report, warn: &mut impl FnMut(&'static str, String)) {
             ),
         );
     }
-    if report.generator.idle == Idle::Park && report.workload.rate != Rate::Max {
+    if report.generator.idle == Idle::Park && !report.workload.is_closed_loop() {
         warn(
             "generator-parks",
             "--idle park: sends may be late by tens of µs; the delay row shows how late".to_owned(),
@@ -142,7 +141,8 @@ fn consumers(report: &Report, warn: &mut impl FnMut(&'static str, String)) {
                 .to_owned(),
         );
     }
-    let sent = report.latency.service.as_ref().map_or(0, |it| it.samples);
+    let acked = report.latency.service.as_ref().map_or(0, |it| it.samples);
+    let sent = acked * u64::from(report.workload.fan_out);
     let seen = report.latency.end_to_end.as_ref().map_or(0, |it| it.samples);
     if seen < sent {
         warn(
@@ -153,6 +153,27 @@ fn consumers(report: &Report, warn: &mut impl FnMut(&'static str, String)) {
                 sent - seen
             ),
         );
+    }
+    if let Some(catch_up) = &report.catch_up {
+        warn(
+            "end-to-end-backlog",
+            "consumers began late on purpose: end to end is the time in the backlog".to_owned(),
+        );
+        if catch_up.caught_up_after_s.is_none() {
+            let text = "the consumers had not caught up at the end of the run".to_owned();
+            warn("not-caught-up", text);
+        }
+        if catch_up.backlog_bytes < report.workload.backlog as u64 {
+            warn(
+                "backlog-not-built",
+                format!(
+                    "the backlog was {:.1} MB when the producers ended, not {:.1}: a higher rate or \
+                     a longer --duration builds it",
+                    catch_up.backlog_bytes as f64 / 1e6,
+                    report.workload.backlog as f64 / 1e6
+                ),
+            );
+        }
     }
     if report.counters.offset_gaps > 0 {
         warn(

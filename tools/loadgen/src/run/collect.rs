@@ -60,6 +60,8 @@ pub struct BrokerUse {
 pub struct Collected {
     /// The measured part, all cores.
     pub total: Tally,
+    /// The same in its parts: steps, or before, during and after a catch-up.
+    pub parts: Vec<Tally>,
     /// The measured part's counters, core by core.
     pub cores: Vec<Tally>,
     /// Errors of the warm-up and of the end: they are not figures, but they must not be hidden.
@@ -101,6 +103,7 @@ impl Collector {
     ) -> Collector {
         let collected = Collected {
             total: Tally::new(),
+            parts: Vec::new(),
             cores: (0..core_count).map(|_| Tally::new()).collect(),
             outside_errors: 0,
             seconds: Vec::new(),
@@ -171,12 +174,17 @@ impl Collector {
 
     fn take(&mut self, interval: Interval) {
         let Interval { core, second, mut warmup, measured } = interval;
-        self.collected.total.merge(&measured);
-        if let Some(tally) = self.collected.cores.get_mut(core) {
-            tally.counters.merge(&measured.counters);
-        }
         self.collected.outside_errors += warmup.errors.values().sum::<u64>();
-        warmup.merge(&measured);
+        for (part, measured) in measured {
+            self.collected.total.merge(&measured);
+            if let Some(tally) = self.collected.cores.get_mut(core) {
+                tally.counters.merge(&measured.counters);
+            }
+            warmup.merge(&measured);
+            let parts = &mut self.collected.parts;
+            parts.resize_with(parts.len().max(part + 1), Tally::new);
+            parts[part].merge(&measured);
+        }
         let busy = warmup.counters.busy_ns as f64;
         let share = busy / (busy + warmup.counters.idle_ns as f64).max(1.0);
         let (tally, reported, busiest) =

@@ -8,32 +8,32 @@ pub mod collect;
 pub mod plan;
 pub mod setup;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use thalweg::io::reactor::probe_io_uring;
 
-use crate::args::{Acks, Idle, RunArgs, Workload};
+use crate::args::{Idle, RunArgs, Workload};
 use crate::client::admin::{self, NewTopic};
 use crate::clock::RunClock;
-use crate::load::consumer::ConsumerPlan;
 use crate::load::core::{CorePlan, start};
+use crate::load::progress::Progress;
 use crate::load::recorder::Window;
 use crate::measure::ledger::Ledger;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
+use crate::report::parts::{self, CatchUp};
 use crate::report::{Generator, Report, Target, csv, table};
-use crate::wire::batch::{BatchShape, BatchTemplate};
-use crate::wire::fetch::FetchLimits;
-use crate::wire::mark::MARK_BYTES;
+use crate::wire::pool::BatchPool;
 use collect::Collector;
+use plan::Common;
 use setup::{Ready, TopicChoice};
 
 /// Time for the load cores to come up and connect, and for each connection more.
@@ -41,8 +41,6 @@ const COME_UP: Duration = Duration::from_millis(300);
 const COME_UP_EACH: Duration = Duration::from_millis(1);
 /// How long answers may come after the last intended send.
 const GRACE: Duration = Duration::from_secs(10);
-/// Longest wait of a fetch that finds nothing.
-const FETCH_WAIT_MS: i32 = 500;
 
 /// Why a run could not take place.
 #[derive(Debug)]
@@ -100,9 +98,37 @@ pub enum Outcome {
     Condition,
 }
 
-/// `thalweg-bench run`.
+/// `thalweg-bench run`: its workloads, one after the other. The outcome is the worst.
 pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
-    let report = execute(&spec_of(args))?;
+    let workloads = args.workload.all();
+    let mut worst = Outcome::Fine;
+    for workload in workloads {
+        let mut one = args.clone();
+        if workloads.len() > 1 {
+            for path in [&mut one.json, &mut one.csv, &mut one.hlog].into_iter().flatten() {
+                *path = with_name(path, &workload.name);
+            }
+        }
+        let outcome = one_of(&one, workload)?;
+        worst = match (worst, outcome) {
+            (Outcome::Failed, _) | (_, Outcome::Failed) => Outcome::Failed,
+            (Outcome::Condition, _) | (_, Outcome::Condition) => Outcome::Condition,
+            _ => Outcome::Fine,
+        };
+    }
+    Ok(worst)
+}
+
+/// `out.json` of workload `a` is `out.a.json`.
+fn with_name(path: &Path, name: &str) -> PathBuf {
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = name.chars().map(safe).collect();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("{name}.{extension}"))
+}
+
+fn one_of(args: &RunArgs, workload: &Workload) -> Result<Outcome, RunError> {
+    let report = execute(&spec_of(args, workload))?;
     print!("{}", table::render(&report));
     if let Some(path) = &args.json {
         write_json(path, &report)?;
@@ -128,15 +154,14 @@ pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
     })
 }
 
-/// The run that the flags ask for.
+/// The run of `workload` that the flags ask for.
 #[must_use]
-pub fn spec_of(args: &RunArgs) -> RunSpec {
+pub fn spec_of(args: &RunArgs, workload: &Workload) -> RunSpec {
     let topic = match &args.topic {
-        Some(name) => TopicChoice::Existing {
-            name: name.clone(),
-            from_beginning: args.workload.from_beginning,
-        },
-        None => fresh_topic(&args.workload, args.topic_configs.clone(), args.replication),
+        Some(name) => {
+            TopicChoice::Existing { name: name.clone(), from_beginning: workload.from_beginning }
+        }
+        None => fresh_topic(workload, args.topic_configs.clone(), args.replication),
     };
     RunSpec {
         bootstrap: args.bootstrap.clone(),
@@ -144,12 +169,12 @@ pub fn spec_of(args: &RunArgs) -> RunSpec {
             Some(cores) => cores.clone(),
             None => default_cores(),
         },
-        workload: args.workload.clone(),
+        workload: workload.clone(),
         topic,
         keep_topic: args.keep_topic,
         broker_pid: args.broker_pid,
         idle: args.idle,
-        label: args.label.clone(),
+        label: if args.label.is_empty() { workload.name.clone() } else { args.label.clone() },
         quiet: args.quiet,
         hlog: args.hlog.clone(),
     }
@@ -171,7 +196,8 @@ pub fn fresh_topic(
 ) -> TopicChoice {
     let name = format!("thalweg-bench-{}-{}", RunClock::start().wall_ms(0), std::process::id());
     let partitions = i32::try_from(workload.partitions).unwrap_or(i32::MAX);
-    TopicChoice::Fresh(NewTopic { name, partitions, replication, configs })
+    let count = workload.topics;
+    TopicChoice::Fresh(NewTopic { name, count, partitions, replication, configs })
 }
 
 /// All CPUs that this process may use, without the first, which is left to the broker.
@@ -197,30 +223,26 @@ pub fn allowed_cpus() -> Vec<usize> {
 pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
     check(spec)?;
     probe_io_uring().map_err(|error| RunError::Io("this machine", error))?;
-    let shape = BatchShape {
-        records: spec.workload.batch_records,
-        record_bytes: spec.workload.record_bytes,
-        compression: spec.workload.compression,
-        entropy: spec.workload.entropy,
-    };
-    let batch = BatchTemplate::build(shape).map_err(|error| RunError::Flags(error.to_string()))?;
+    let pool =
+        BatchPool::build(&spec.workload).map_err(|error| RunError::Flags(error.to_string()))?;
     let addr = bootstrap_addr(&spec.bootstrap)?;
     let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone())
         .map_err(|error| RunError::Io("preparing the run", error))?;
-    let result = load(spec, &ready, &batch);
-    if matches!(spec.topic, TopicChoice::Fresh(_)) && !spec.keep_topic {
-        let topic = spec.topic.name().to_owned();
-        if let Err(error) = setup::clean_up(spec.cores[0], addr, topic) {
-            eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
-        }
+    let result = load(spec, &ready, Arc::new(pool));
+    if matches!(spec.topic, TopicChoice::Fresh(_))
+        && !spec.keep_topic
+        && let Err(error) = setup::clean_up(spec.cores[0], addr, spec.topic.names())
+    {
+        eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
     }
     result
 }
 
-fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, RunError> {
+fn load(spec: &RunSpec, ready: &Ready, pool: Arc<BatchPool>) -> Result<Report, RunError> {
     let clock = RunClock::start();
-    let plans = core_plans(spec, ready, batch, clock)?;
+    let plans = core_plans(spec, ready, &pool, clock)?;
     let window = plans[0].window;
+    let progress = plans[0].progress.clone();
     let (out, intervals) = mpsc::channel();
     let mut cores = Vec::new();
     for plan in plans {
@@ -247,26 +269,16 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
         finished_ns = finished_ns.max(end.finished_ns);
         ledger.merge(&end.ledger);
     }
+    let drain = spec.workload.backlog.gt(&0).then(|| progress.drain());
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
-    let target = Target {
-        bootstrap: spec.bootstrap.clone(),
-        topic: spec.topic.name().to_owned(),
-        leaders: plan::by_leader(
-            &ready.leaders.iter().map(|it| it.partition).collect::<Vec<_>>(),
-            &ready.leaders,
-        )
-        .len(),
-        versions: ready.versions,
-        topic_configs: ready.topic_configs.clone(),
-        pid: spec.broker_pid,
-        cpus: spec.broker_pid.and_then(proc::working_cpus),
-    };
+    let target = target_of(spec, ready);
     let generator = Generator {
         cores: spec.cores.clone(),
         idle: spec.idle,
-        wire_bytes_per_batch: batch.bytes().len(),
-        stamped: batch.stamp_at().is_some() && !spec.workload.verify,
+        stamped: !pool.stamp_places().is_empty() && !spec.workload.verify,
+        pool: pool.facts().clone(),
     };
+    let parts = parts::find(&spec.workload, &generator.pool, &collected.parts, window, drain);
     let workload = spec.workload.clone();
     let verification = workload.verify.then(|| ledger.judge());
     let mut report = Report::new(
@@ -278,17 +290,33 @@ fn load(spec: &RunSpec, ready: &Ready, batch: &BatchTemplate) -> Result<Report, 
         Duration::from_nanos(measured_ns),
     );
     report.verification = verification;
+    report.parts = parts;
+    report.catch_up = drain.map(|drain| CatchUp::of(drain, window));
+    report.find_warnings();
     Ok(report)
+}
+
+fn target_of(spec: &RunSpec, ready: &Ready) -> Target {
+    let leaders: BTreeSet<SocketAddr> = ready.leaders.iter().map(|it| it.addr).collect();
+    Target {
+        bootstrap: spec.bootstrap.clone(),
+        topic: spec.topic.name().to_owned(),
+        leaders: leaders.len(),
+        versions: ready.versions,
+        topic_configs: ready.topic_configs.clone(),
+        pid: spec.broker_pid,
+        cpus: spec.broker_pid.and_then(proc::working_cpus),
+    }
 }
 
 fn core_plans(
     spec: &RunSpec,
     ready: &Ready,
-    batch: &BatchTemplate,
+    pool: &Arc<BatchPool>,
     clock: RunClock,
 ) -> Result<Vec<CorePlan>, RunError> {
     let workload = &spec.workload;
-    let connections = workload.producers + workload.consumers;
+    let connections = workload.producers + workload.consumers * workload.fan_out;
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
     let start_ns = clock.now_ns() + nanos(COME_UP + COME_UP_EACH * connections);
     let measure_ns = start_ns + nanos(workload.warmup);
@@ -303,11 +331,14 @@ fn core_plans(
     };
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (clock.wall_ms(0) & 0xff) as u8;
-    let greeting = ready.versions.api_versions;
     let verify = workload.verify.then(|| verify_run(clock));
-    let lanes =
-        plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting, verify);
-    let producing = Arc::new(AtomicUsize::new(lanes.len()));
+    let common = Common { workload, ready, pool: pool.as_ref(), window, run, verify };
+    let lanes = plan::lanes(&common, idempotent_version);
+    let consumers = plan::consumers(&common);
+    let mut churn = plan::churn(&common, spec.cores.len()).into_iter();
+    let progress = Progress::new(lanes.len(), consumers.len(), workload.backlog as u64);
+    let progress = Arc::new(progress);
+    let parts = parts::later_starts(workload, window);
     let mut plans: Vec<CorePlan> = spec
         .cores
         .iter()
@@ -318,16 +349,18 @@ fn core_plans(
             idle: spec.idle,
             clock,
             window,
-            topic: spec.topic.name().to_owned(),
+            parts: parts.clone(),
+            topic: ready.topics[0].clone(),
             produce_version: ready.versions.produce,
             acks: workload.acks.wire(),
-            batch: batch.clone(),
+            pool: pool.clone(),
+            verify_shape: pool.verify_shape(workload),
             lanes: Vec::new(),
             consumers: Vec::new(),
-            producing: producing.clone(),
+            churn: churn.next().flatten(),
+            progress: progress.clone(),
         })
         .collect();
-    let consumers = consumer_plans(spec, ready, batch, run, verify);
     let count = plans.len();
     let offset = lanes.len();
     for (idx, lane) in lanes.into_iter().enumerate() {
@@ -337,44 +370,6 @@ fn core_plans(
         plans[(offset + idx) % count].consumers.push(consumer);
     }
     Ok(plans)
-}
-
-fn consumer_plans(
-    spec: &RunSpec,
-    ready: &Ready,
-    batch: &BatchTemplate,
-    run: u8,
-    verify: Option<u64>,
-) -> Vec<ConsumerPlan> {
-    let workload = &spec.workload;
-    let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
-    let limits = FetchLimits {
-        wait_ms: FETCH_WAIT_MS,
-        bytes_min: 1,
-        bytes_max: partition_bytes_max.max(50 << 20),
-        partition_bytes_max,
-    };
-    let mut plans = Vec::new();
-    for consumer in 0..workload.consumers {
-        let mine = plan::share(consumer, workload.consumers, ready.leaders.len() as u32);
-        for (leader, partitions) in plan::by_leader(&mine, &ready.leaders) {
-            plans.push(ConsumerPlan {
-                leader,
-                topic: spec.topic.name().to_owned(),
-                partitions: partitions
-                    .into_iter()
-                    .map(|part| (part, ready.offsets.get(&part).copied().unwrap_or(0)))
-                    .collect(),
-                limits,
-                greeting: ready.versions.api_versions,
-                run,
-                stamp_at: batch.stamp_at().filter(|_| verify.is_none()),
-                timed: workload.producers > 0,
-                verify,
-            });
-        }
-    }
-    plans
 }
 
 /// A number that no other run on this topic has: when it began, and who ran it.
@@ -398,30 +393,12 @@ fn check(spec: &RunSpec) -> Result<(), RunError> {
         Some("no load core is given".to_owned())
     } else if let Some(cpu) = spec.cores.iter().find(|cpu| !allowed.contains(cpu)) {
         Some(format!("this process may not use CPU {cpu} (it may use {allowed:?})"))
-    } else if workload.producers == 0 && workload.consumers == 0 {
-        Some("there is nothing to do: no producers, no consumers".to_owned())
-    } else if workload.producers > 0 && workload.in_flight == 0 {
-        Some("--in-flight must be 1 or more".to_owned())
-    } else if workload.partitions == 0 || workload.partitions > 100_000 {
-        Some("--partitions must be 1 to 100000".to_owned())
-    } else if workload.idempotent && workload.acks.wire() != -1 {
-        Some("--idempotent needs --acks all".to_owned())
-    } else if workload.idempotent && workload.in_flight > 5 {
-        Some("--idempotent allows at most 5 requests in flight (KIP-98)".to_owned())
-    } else if workload.producers > 0 && workload.record_bytes == 0 {
-        Some("--record-bytes must be 1 or more".to_owned())
-    } else if workload.verify && (workload.consumers == 0 || workload.producers == 0) {
-        Some("--verify needs producers and consumers".to_owned())
-    } else if workload.verify && workload.record_bytes < MARK_BYTES {
-        Some(format!("--verify needs --record-bytes of {MARK_BYTES} or more"))
-    } else if workload.verify && workload.acks == Acks::None {
-        Some("--verify needs acknowledgements: --acks all or 1".to_owned())
-    } else if workload.duration.is_zero() {
-        Some("--duration must be above zero".to_owned())
-    } else if spec.topic.name().is_empty() || spec.topic.name().len() > 249 {
-        Some("a topic's name has 1 to 249 characters".to_owned())
+    } else if workload.topics != 1 && matches!(spec.topic, TopicChoice::Existing { .. }) {
+        Some("--topic names one topic: it needs --topics 1".to_owned())
+    } else if spec.topic.name().is_empty() || spec.topic.name().len() > 240 {
+        Some("a topic's name has 1 to 240 characters".to_owned())
     } else {
-        None
+        workload.flaw()
     };
     flaw.map_or(Ok(()), |text| Err(RunError::Flags(text)))
 }

@@ -25,7 +25,7 @@ const TELLING_CONFIGS: [&str; 5] =
 /// Which topic the run uses.
 #[derive(Clone, Debug)]
 pub enum TopicChoice {
-    /// One of its own.
+    /// One of its own, or several.
     Fresh(NewTopic),
     /// One that exists; consumers start at its end, or at its beginning.
     Existing {
@@ -37,12 +37,21 @@ pub enum TopicChoice {
 }
 
 impl TopicChoice {
-    /// The topic's name.
+    /// The topic's name; what their names begin with, if there are several.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             TopicChoice::Fresh(topic) => &topic.name,
             TopicChoice::Existing { name, .. } => name,
+        }
+    }
+
+    /// The names of all of them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            TopicChoice::Fresh(topic) => topic.names(),
+            TopicChoice::Existing { name, .. } => vec![name.clone()],
         }
     }
 }
@@ -52,9 +61,11 @@ impl TopicChoice {
 pub struct Ready {
     /// Versions that both sides speak.
     pub versions: HotVersions,
-    /// Who leads which partition.
+    /// The topics' names.
+    pub topics: Vec<String>,
+    /// Who leads which partition, topic by topic: a partition's number in the run is its place.
     pub leaders: Vec<Leader>,
-    /// Where consumers start, by partition.
+    /// Where consumers start, by a partition's number in the run.
     pub offsets: BTreeMap<i32, i64>,
     /// The topic's telling configuration, where the broker tells.
     pub topic_configs: BTreeMap<String, String>,
@@ -66,8 +77,8 @@ pub fn prepare(cpu: usize, addr: SocketAddr, choice: TopicChoice) -> io::Result<
 }
 
 /// Deletes the run's own topic.
-pub fn clean_up(cpu: usize, addr: SocketAddr, topic: String) -> io::Result<()> {
-    on_wire(cpu, move |_| async move { Admin::connect(addr).await?.delete_topic(&topic).await })
+pub fn clean_up(cpu: usize, addr: SocketAddr, topics: Vec<String>) -> io::Result<()> {
+    on_wire(cpu, move |_| async move { Admin::connect(addr).await?.delete_topics(&topics).await })
 }
 
 /// Runs one exchange with the broker on an executor of its own, within a bound.
@@ -101,12 +112,13 @@ async fn prepare_async(
     if let TopicChoice::Fresh(topic) = choice {
         admin.create_topic(topic).await?;
     }
+    let topics = choice.names();
     let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
     let leaders = loop {
-        match (admin.leaders(choice.name()).await?, choice) {
+        match (admin.leaders(&topics).await?, choice) {
             (Some(leaders), TopicChoice::Existing { .. }) => break leaders,
             (Some(leaders), TopicChoice::Fresh(topic))
-                if leaders.len() == topic.partitions as usize =>
+                if leaders.len() == topic.partitions as usize * topics.len() =>
             {
                 break leaders;
             }
@@ -124,7 +136,7 @@ async fn prepare_async(
         TopicChoice::Existing { from_beginning, .. } => *from_beginning,
     };
     let offsets = loop {
-        match start_offsets(choice.name(), &leaders, earliest).await {
+        match start_offsets(&topics, &leaders, earliest).await {
             Ok(offsets) => break offsets,
             Err(AdminError::Refused(..)) if pacer.clock().now_ns() < give_up_ns => {
                 pacer.until(pacer.clock().now_ns() + 50_000_000).await;
@@ -133,21 +145,28 @@ async fn prepare_async(
         }
     };
     // Not every broker describes configurations; the run does not depend on it.
-    let topic_configs =
-        admin.topic_configs(choice.name(), &TELLING_CONFIGS).await.unwrap_or_default();
-    Ok(Ready { versions, leaders, offsets, topic_configs })
+    let topic_configs = admin.topic_configs(&topics[0], &TELLING_CONFIGS).await.unwrap_or_default();
+    Ok(Ready { versions, topics, leaders, offsets, topic_configs })
 }
 
 async fn start_offsets(
-    topic: &str,
+    topics: &[String],
     leaders: &[Leader],
     earliest: bool,
 ) -> Result<BTreeMap<i32, i64>, AdminError> {
-    let all: Vec<i32> = leaders.iter().map(|leader| leader.partition).collect();
+    let all: Vec<i32> = (0..leaders.len() as i32).collect();
     let mut offsets = BTreeMap::new();
-    for (addr, partitions) in super::plan::by_leader(&all, leaders) {
+    for (addr, ids) in super::plan::by_leader(&all, leaders) {
         let mut admin = Admin::connect(addr).await?;
-        offsets.extend(admin.offsets(topic, &partitions, earliest).await?);
+        for ids in ids.chunk_by(|&a, &b| leaders[a as usize].topic == leaders[b as usize].topic) {
+            let first = &leaders[ids[0] as usize];
+            let partitions: Vec<i32> =
+                ids.iter().map(|&id| leaders[id as usize].partition).collect();
+            let found = admin.offsets(&topics[first.topic as usize], &partitions, earliest).await?;
+            let found: BTreeMap<i32, i64> = found.into_iter().collect();
+            let known = ids.iter().zip(&partitions);
+            offsets.extend(known.filter_map(|(&id, part)| Some((id, *found.get(part)?))));
+        }
     }
     Ok(offsets)
 }

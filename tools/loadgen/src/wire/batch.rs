@@ -1,5 +1,5 @@
-//! The batch that a producer sends again and again: built once by the broker library's own
-//! builder, with a known place for the stamp.
+//! A batch that a producer sends again and again: built once by the broker library's own builder,
+//! with a known place for the stamp. Which batches a run has is [`super::pool`]'s.
 
 use std::fmt;
 
@@ -23,17 +23,34 @@ pub struct BatchShape {
     pub entropy: f64,
 }
 
+/// What a batch is made of, record by record.
+#[derive(Clone, Debug)]
+pub struct BatchContent {
+    /// Bytes of each value.
+    pub values: Vec<usize>,
+    /// The key of each record; empty if they have none.
+    pub keys: Vec<Vec<u8>>,
+    /// Codec of the batch.
+    pub compression: Compression,
+    /// See [`BatchShape::entropy`].
+    pub entropy: f64,
+    /// Equal seeds give equal bytes.
+    pub seed: u64,
+}
+
 /// A built batch.
 #[derive(Clone)]
 pub struct BatchTemplate {
     bytes: Bytes,
     stamp_at: Option<usize>,
-    shape: BatchShape,
+    records: u32,
+    value_bytes: u64,
+    compression: Compression,
 }
 
 /// A batch that cannot be built.
 #[derive(Debug)]
-pub struct UnbuildableBatch(String);
+pub struct UnbuildableBatch(pub String);
 
 impl fmt::Display for UnbuildableBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,38 +61,65 @@ impl fmt::Display for UnbuildableBatch {
 impl std::error::Error for UnbuildableBatch {}
 
 impl BatchTemplate {
-    /// Builds a batch of `shape`. The same shape gives the same bytes, so consumers know the
-    /// stamp's place without being told.
+    /// Builds a batch of `shape`. The same shape gives the same bytes.
     pub fn build(shape: BatchShape) -> Result<BatchTemplate, UnbuildableBatch> {
-        let value_bytes = shape.records as usize * shape.record_bytes;
-        if shape.records == 0 || value_bytes > 512 << 20 {
+        BatchTemplate::of(&BatchContent {
+            values: vec![shape.record_bytes; shape.records as usize],
+            keys: Vec::new(),
+            compression: shape.compression,
+            entropy: shape.entropy,
+            seed: 0x7468_616c_7765_6721,
+        })
+    }
+
+    /// Builds a batch of `content`.
+    pub fn of(content: &BatchContent) -> Result<BatchTemplate, UnbuildableBatch> {
+        let value_bytes: usize = content.values.iter().sum();
+        if content.values.is_empty() || value_bytes > 512 << 20 {
             return Err(UnbuildableBatch("a batch holds 1 record to 512 MiB of values".to_owned()));
         }
-        let mut random = Random::new(0x7468_616c_7765_6721);
-        let mut builder = BatchBuilder::new(shape.compression, 0);
-        let mut value = vec![b'.'; shape.record_bytes];
-        for idx in 0..shape.records {
-            fill(&mut value, shape.entropy, &mut random);
-            if idx == 0 && value.len() >= STAMP_BYTES {
+        let mut random = Random::new(content.seed);
+        let mut builder = BatchBuilder::new(content.compression, 0);
+        let mut value = Vec::new();
+        for (idx, &len) in content.values.iter().enumerate() {
+            value.clear();
+            value.resize(len, b'.');
+            fill(&mut value, content.entropy, &mut random);
+            if idx == 0 && len >= STAMP_BYTES {
                 // Random, so that a codec leaves it as it is and refers to it nowhere else.
                 for chunk in value[..STAMP_BYTES].chunks_mut(8) {
                     chunk.copy_from_slice(&random.next_u64().to_le_bytes()[..chunk.len()]);
                 }
             }
-            builder.append(0, None, Some(&value), &[]);
+            builder.append(0, content.keys.get(idx).map(Vec::as_slice), Some(&value), &[]);
         }
         let bytes = builder
             .build()
             .map_err(|error| UnbuildableBatch(format!("the batch cannot be built: {error}")))?;
-        let mut template = BatchTemplate { bytes, stamp_at: None, shape };
-        template.stamp_at = template.find_stamp();
+        let mut template = BatchTemplate {
+            bytes,
+            stamp_at: None,
+            records: content.values.len() as u32,
+            value_bytes: value_bytes as u64,
+            compression: content.compression,
+        };
+        if content.values[0] >= STAMP_BYTES {
+            let key_bytes: usize = content.keys.iter().map(Vec::len).sum();
+            template.stamp_at = template.find_stamp(key_bytes);
+        }
         Ok(template)
     }
 
     /// A batch of `shape` that was built elsewhere and carries no stamp.
     #[must_use]
     pub fn unstamped(bytes: Bytes, shape: BatchShape) -> BatchTemplate {
-        BatchTemplate { bytes, stamp_at: None, shape }
+        BatchTemplate {
+            bytes,
+            stamp_at: None,
+            records: shape.records,
+            value_bytes: u64::from(shape.records) * shape.record_bytes as u64,
+            compression: shape.compression,
+        }
     }
 
     /// The batch.
@@ -92,25 +136,23 @@ impl BatchTemplate {
         self.stamp_at
     }
 
-    /// What it was built from.
+    /// Records in it.
     #[must_use]
-    pub fn shape(&self) -> BatchShape {
-        self.shape
+    pub fn records(&self) -> u32 {
+        self.records
     }
 
     /// Bytes of record values in it.
     #[must_use]
     pub fn value_bytes(&self) -> u64 {
-        u64::from(self.shape.records) * self.shape.record_bytes as u64
+        self.value_bytes
     }
 
     /// Finds the first value's head in the batch and proves, by decoding a patched copy, that
     /// changing it there changes nothing else.
-    fn find_stamp(&self) -> Option<usize> {
-        if self.shape.record_bytes < STAMP_BYTES {
-            return None;
-        }
-        let plain = self.plain_records(&self.bytes)?;
+    fn find_stamp(&self, key_bytes: usize) -> Option<usize> {
+        let limit = self.value_bytes as usize + key_bytes + self.records as usize * 32;
+        let plain = self.plain_records(&self.bytes, limit)?;
         // The first record: length, attributes, two deltas, key length, value length, value.
         let value_at = first_value_at(&plain)?;
         let placeholder: [u8; STAMP_BYTES] =
@@ -122,19 +164,18 @@ impl BatchTemplate {
         let stamp = Stamp { run: 0xA5, lane: 0x5A5A, sequence: 0x1234, intended_ns: u64::MAX / 3 };
         let mut patched = self.bytes.to_vec();
         patched[at..at + STAMP_BYTES].copy_from_slice(&stamp.encode());
-        let decoded = self.plain_records(&patched)?;
+        let decoded = self.plain_records(&patched, limit)?;
         let mut expected = plain;
         expected[value_at..value_at + STAMP_BYTES].copy_from_slice(&stamp.encode());
         (decoded == expected).then_some(at)
     }
 
-    fn plain_records(&self, batch: &[u8]) -> Option<Vec<u8>> {
+    fn plain_records(&self, batch: &[u8], limit: usize) -> Option<Vec<u8>> {
         let body = batch.get(BATCH_HEADER_BYTES..)?;
-        if self.shape.compression == Compression::None {
+        if self.compression == Compression::None {
             return Some(body.to_vec());
         }
-        let limit = self.value_bytes() as usize + self.shape.records as usize * 32;
-        decompress(self.shape.compression, body, limit).ok()
+        decompress(self.compression, body, limit).ok()
     }
 }
 

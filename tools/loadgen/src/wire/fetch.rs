@@ -6,7 +6,7 @@ use thalweg::base::varint;
 
 use super::cursor::{Cursor, Malformed};
 use super::produce::put_compact_string;
-use super::stamp::Stamp;
+use super::stamp::{Stamp, StampPlaces};
 
 /// Kafka's key of the Fetch API.
 pub const FETCH_KEY: i16 = 1;
@@ -36,18 +36,13 @@ pub struct FetchRequest {
 }
 
 impl FetchRequest {
-    /// Encodes a full fetch (no session) of `partitions`.
+    /// Encodes a full fetch (no session) of partitions, topic by topic.
     ///
     /// # Panics
     /// If names or counts are beyond Kafka's limits; arguments are checked before a run.
     #[must_use]
-    pub fn new(
-        topic: &str,
-        client_id: &str,
-        partitions: &[i32],
-        limits: &FetchLimits,
-    ) -> FetchRequest {
-        let mut out: Vec<u8> = Vec::with_capacity(partitions.len() * 37 + 256);
+    pub fn new(client_id: &str, topics: &[(&str, Vec<i32>)], limits: &FetchLimits) -> FetchRequest {
+        let mut out: Vec<u8> = Vec::with_capacity(4096);
         out.put_i32(0);
         out.put_i16(FETCH_KEY);
         out.put_i16(FETCH_VERSION);
@@ -62,22 +57,24 @@ impl FetchRequest {
         out.push(0); // read uncommitted
         out.put_i32(0); // no session
         out.put_i32(-1); // and none wanted
-        out.push(2); // one topic
-        put_compact_string(&mut out, topic);
-        let count = u32::try_from(partitions.len()).expect("partition count fits");
-        varint::write_unsigned(&mut out, count + 1);
-        let mut at_offsets = Vec::with_capacity(partitions.len());
-        for &partition in partitions {
-            out.put_i32(partition);
-            out.put_i32(-1); // current leader epoch unknown
-            at_offsets.push(out.len());
-            out.put_i64(0);
-            out.put_i32(-1); // last fetched epoch
-            out.put_i64(-1); // log start offset
-            out.put_i32(limits.partition_bytes_max);
-            out.push(0);
+        let count = |len: usize| u32::try_from(len).expect("counts fit") + 1;
+        varint::write_unsigned(&mut out, count(topics.len()));
+        let mut at_offsets = Vec::new();
+        for (topic, partitions) in topics {
+            put_compact_string(&mut out, topic);
+            varint::write_unsigned(&mut out, count(partitions.len()));
+            for &partition in partitions {
+                out.put_i32(partition);
+                out.put_i32(-1); // current leader epoch unknown
+                at_offsets.push(out.len());
+                out.put_i64(0);
+                out.put_i32(-1); // last fetched epoch
+                out.put_i64(-1); // log start offset
+                out.put_i32(limits.partition_bytes_max);
+                out.push(0);
+            }
+            out.push(0); // topic tags
         }
-        out.push(0); // topic tags
         out.push(1); // no forgotten topics
         out.push(1); // no rack
         out.push(0); // request tags
@@ -99,6 +96,8 @@ impl FetchRequest {
 /// One partition of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchedPartition<'a> {
+    /// The topic's name.
+    pub topic: &'a [u8],
     /// Partition index.
     pub partition: i32,
     /// Kafka's error code; 0 is success.
@@ -124,7 +123,7 @@ pub fn parse_response<'a>(
     let error = cursor.i16()?;
     cursor.i32()?; // session
     for _ in 0..cursor.compact_count()? {
-        cursor.compact_bytes()?;
+        let topic = cursor.compact_bytes()?;
         for _ in 0..cursor.compact_count()? {
             let partition = cursor.i32()?;
             let error = cursor.i16()?;
@@ -138,7 +137,7 @@ pub fn parse_response<'a>(
             cursor.i32()?; // preferred read replica
             let records = cursor.compact_bytes()?;
             cursor.skip_tags()?;
-            each(FetchedPartition { partition, error, high_watermark, log_start, records });
+            each(FetchedPartition { topic, partition, error, high_watermark, log_start, records });
         }
         cursor.skip_tags()?;
     }
@@ -164,10 +163,10 @@ pub struct FetchedBatch {
 }
 
 /// Walks the whole batches of `records`; a cut one at the end is left out, anything else that is
-/// not a magic 2 batch is an error. `stamp_at` is the stamp's place in this run's batches.
+/// not a magic 2 batch is an error. `stamps` says where this run's stamps may be, if anywhere.
 pub fn walk_batches(
     mut records: &[u8],
-    stamp_at: Option<usize>,
+    stamps: Option<&StampPlaces>,
     mut each: impl FnMut(FetchedBatch),
 ) -> Result<(), Malformed> {
     while records.len() >= BATCH_HEADER_BYTES {
@@ -196,7 +195,7 @@ pub fn walk_batches(
             record_count: if attributes & CONTROL_BIT == 0 { record_count } else { 0 },
             batch_bytes,
             base_timestamp_ms,
-            stamp: stamp_at.and_then(|at| Stamp::decode(batch.get(at..)?)),
+            stamp: stamps.and_then(|stamps| stamps.find(batch)),
         });
         records = rest;
     }

@@ -10,6 +10,7 @@ pub mod crc_tail;
 pub mod cursor;
 pub mod fetch;
 pub mod mark;
+pub mod pool;
 pub mod produce;
 pub mod stamp;
 

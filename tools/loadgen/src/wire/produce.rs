@@ -49,6 +49,7 @@ pub struct FrameTemplate {
     frame: BytesMut,
     /// What stands before the batch's length.
     head: RequestHead,
+    at_topic: usize,
     at_partition: usize,
     at_batch: usize,
     head_end: usize,
@@ -109,6 +110,7 @@ impl FrameTemplate {
         out.put_i32(timeout_ms);
         out.push(2); // one topic
         put_compact_string(&mut out, topic);
+        let at_topic = out.len() - topic.len();
         out.push(2); // one partition
         let at_partition = out.len();
         out.put_i32(0);
@@ -124,7 +126,7 @@ impl FrameTemplate {
         let head_end = stamp_at.map_or(at_batch + 61, |at| at + STAMP_BYTES);
         let crc = CrcTail::new(&out[head_end..at_batch + batch.bytes().len()]);
         let frame = BytesMut::from(&out[..]);
-        FrameTemplate { frame, head, at_partition, at_batch, head_end, stamp_at, crc }
+        FrameTemplate { frame, head, at_topic, at_partition, at_batch, head_end, stamp_at, crc }
     }
 
     /// The frame; every buffer in use is a copy of it.
@@ -152,6 +154,15 @@ impl FrameTemplate {
         }
         let crc = self.crc.crc_after(&frame[batch + 21..self.head_end]);
         put(frame, batch + 17, &crc.to_be_bytes());
+    }
+
+    /// Addresses `frame` to another topic, whose name must be as long as the template's.
+    #[inline]
+    pub fn patch_topic(&self, frame: &mut [u8], topic: Option<&str>) {
+        if let Some(topic) = topic {
+            debug_assert_eq!(topic.len(), self.head.topic.len());
+            put(frame, self.at_topic, topic.as_bytes());
+        }
     }
 }
 

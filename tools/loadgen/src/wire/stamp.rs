@@ -53,6 +53,27 @@ impl Stamp {
     }
 }
 
+/// Where a run's stamps may lie in a batch.
+#[derive(Clone, Debug)]
+pub struct StampPlaces {
+    /// This run's number in its stamps.
+    pub run: u8,
+    /// Bytes from the batch's start; empty where its batches have none.
+    pub places: Vec<usize>,
+}
+
+impl StampPlaces {
+    /// The stamp of `batch`, if it is one of this run's. Foreign bytes are taken for one with a
+    /// probability of 2^-32 for each place.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, batch: &[u8]) -> Option<Stamp> {
+        let stamp_at =
+            |&at: &usize| Stamp::decode(batch.get(at..)?).filter(|stamp| stamp.run == self.run);
+        self.places.iter().find_map(stamp_at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

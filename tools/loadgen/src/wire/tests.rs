@@ -7,7 +7,7 @@ use thalweg::record::{BATCH_HEADER_BYTES, Compression, UncheckedBatch};
 use super::batch::{BatchShape, BatchTemplate, crc_matches};
 use super::fetch::{FetchLimits, FetchRequest, parse_response, walk_batches};
 use super::produce::{FrameTemplate, ProducerIdentity, Send};
-use super::stamp::Stamp;
+use super::stamp::{Stamp, StampPlaces};
 
 fn shape(records: u32, record_bytes: usize, compression: Compression) -> BatchShape {
     BatchShape { records, record_bytes, compression, entropy: 0.5 }
@@ -137,11 +137,13 @@ fn a_fetch_answer_is_walked_to_the_last_whole_batch() {
     answer.extend_from_slice(&records);
     answer.extend_from_slice(&[0, 0, 0]);
 
+    let places = template.stamp_at().into_iter().collect();
+    let stamps = StampPlaces { run: stamp(555).run, places };
     let mut seen = Vec::new();
     let error = parse_response(&answer, |partition| {
         assert_eq!((partition.partition, partition.error), (5, 0));
         assert_eq!(partition.high_watermark, 8);
-        let walked = walk_batches(partition.records, template.stamp_at(), |batch| {
+        let walked = walk_batches(partition.records, Some(&stamps), |batch| {
             seen.push((batch.base_offset, batch.next_offset, batch.record_count, batch.stamp));
         });
         assert_eq!(walked, Ok(()));
@@ -176,7 +178,7 @@ fn a_fetch_request_reads_back_through_the_brokers_parser() {
         bytes_max: 1 << 20,
         partition_bytes_max: 1 << 16,
     };
-    let mut request = FetchRequest::new("topic", "bench", &[3, 8], &limits);
+    let mut request = FetchRequest::new("bench", &[("topic", vec![3, 8])], &limits);
     let frame = Bytes::copy_from_slice(&request.patch(99, [1_000, 2_000].into_iter())[4..]);
     let (header, body) = RequestHeader::parse(&frame).expect("header");
     assert_eq!((header.version(), header.correlation_id()), (12, 99));

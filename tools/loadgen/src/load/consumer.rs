@@ -163,6 +163,7 @@ impl Consumer {
         while !self.progress.may_drain(self.now()) {
             self.pacer.until(self.now() + BACKLOG_PAUSE_NS).await;
         }
+        self.follow_drain();
         loop {
             // Before the fetch leaves: what was acknowledged by then is in its answer or beyond it.
             let last_look = !self.progress.producing();
@@ -187,6 +188,12 @@ impl Consumer {
             if brought.errors > 0 {
                 self.pacer.until(now + ERROR_PAUSE_NS).await;
             }
+        }
+    }
+
+    fn follow_drain(&self) {
+        if self.progress.has_backlog() {
+            self.recorder.follow(self.progress.drain());
         }
     }
 
@@ -255,6 +262,7 @@ impl Consumer {
             self.catch_up.behind.set(behind);
             if behind == 0 {
                 self.progress.caught_up(now, self.catch_up.read_bytes.get());
+                self.follow_drain();
             }
         }
         Ok(())

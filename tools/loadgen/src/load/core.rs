@@ -259,17 +259,15 @@ fn lanes_of(
     plan.lanes.iter().map(lane).collect()
 }
 
-/// Begins a new part of this core's book when the consumers begin, and when they have caught up.
+/// Keeps this core's book up with what other cores' consumers do.
 async fn watch_backlog(progress: Arc<Progress>, pacer: Rc<Pacer>, recorder: Rc<Recorder>) {
-    for part in 0..2 {
-        let begun_ns = loop {
-            let drain = progress.drain();
-            if let Some(at_ns) = if part == 0 { drain.from_ns } else { drain.to_ns } {
-                break at_ns;
-            }
-            pacer.until(pacer.clock().now_ns() + 1_000_000).await;
-        };
-        recorder.begin_part(begun_ns);
+    loop {
+        let drain = progress.drain();
+        recorder.follow(drain);
+        if drain.to_ns.is_some() {
+            return;
+        }
+        pacer.until(pacer.clock().now_ns() + 1_000_000).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::frame_pool::Load;
+use super::progress::Drain;
 use crate::measure::tally::Tally;
 
 /// The parts of a run, ns of the run's clock.
@@ -60,6 +61,8 @@ pub struct Recorder {
     latest: Cell<(usize, u64, u64)>,
     warmup: RefCell<Tally>,
     measured: RefCell<Vec<Option<Tally>>>,
+    /// Of a catch-up: whether its reading, and the time after it, have begun.
+    drain_parts: Cell<usize>,
 }
 
 impl Recorder {
@@ -74,6 +77,7 @@ impl Recorder {
             warmup: RefCell::new(Tally::new()),
             measured: RefCell::new(starts.iter().map(|_| None).collect()),
             parts: RefCell::new(starts),
+            drain_parts: Cell::new(0),
         })
     }
 
@@ -84,12 +88,21 @@ impl Recorder {
     }
 
     /// A new part begins at `at_ns`, or with the latest one, if that is later.
-    pub fn begin_part(&self, at_ns: u64) {
+    fn begin_part(&self, at_ns: u64) {
         let mut parts = self.parts.borrow_mut();
         let latest = parts.last().copied().unwrap_or_default();
         parts.push(at_ns.max(latest));
         self.measured.borrow_mut().push(None);
         self.latest.set((0, 1, 0));
+    }
+
+    /// A catch-up goes on: its reading and the time after it are parts of their own.
+    pub fn follow(&self, drain: Drain) {
+        let begun = [drain.from_ns, drain.to_ns];
+        while let Some(&Some(at_ns)) = begun.get(self.drain_parts.get()) {
+            self.begin_part(at_ns);
+            self.drain_parts.set(self.drain_parts.get() + 1);
+        }
     }
 
     /// Applies `note` to the book that `at_ns` belongs to.

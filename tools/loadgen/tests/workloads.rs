@@ -193,6 +193,14 @@ fn churn_opens_its_connections_beside_the_load_and_alone() {
 }
 
 #[test]
+fn rebalances_are_refused_by_the_names_of_the_apis_that_the_broker_lacks() {
+    let args = args(broker(), "--rebalance-every 1s --warmup 0s --duration 1s");
+    let error = run::command(&args).expect_err("no groups here").to_string();
+    assert!(error.contains("rebalances need consumer groups"), "{error}");
+    assert!(error.contains("FindCoordinator, JoinGroup, SyncGroup"), "{error}");
+}
+
+#[test]
 fn the_workloads_of_a_file_run_one_after_the_other_with_a_report_each() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("two.toml");

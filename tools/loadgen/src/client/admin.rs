@@ -18,6 +18,7 @@ use thalweg::protocol::codec::messages;
 use super::call::{CLIENT_ID, call};
 use super::error_name;
 use super::frames::{Broken, FrameReader};
+use super::group::{self, GroupVersions};
 use crate::wire::produce::ProducerIdentity;
 
 /// What stops a run before it starts.
@@ -29,6 +30,8 @@ pub enum AdminError {
     Lacks(&'static str),
     /// The broker refused.
     Refused(&'static str, String),
+    /// The broker lacks these APIs, without which there are no consumer groups.
+    LacksGroups(Vec<&'static str>),
     /// A broker's address does not resolve.
     Address(String, io::Error),
 }
@@ -38,6 +41,11 @@ impl fmt::Display for AdminError {
         match self {
             AdminError::Broken(what, broken) => write!(f, "{what}: {broken}"),
             AdminError::Lacks(api) => write!(f, "the broker does not offer a usable {api}"),
+            AdminError::LacksGroups(apis) => write!(
+                f,
+                "rebalances need consumer groups, and the broker does not offer a usable {}",
+                apis.join(", ")
+            ),
             AdminError::Refused(what, why) => write!(f, "{what}: the broker says {why}"),
             AdminError::Address(host, error) => write!(f, "cannot resolve {host}: {error}"),
         }
@@ -66,6 +74,12 @@ const LIST_OFFSETS: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 7 };
 const METADATA: Api = Api { key: 3, name: "Metadata", min: 4, max: 12 };
 const CREATE_TOPICS: Api = Api { key: 19, name: "CreateTopics", min: 2, max: 7 };
 const DELETE_TOPICS: Api = Api { key: 20, name: "DeleteTopics", min: 1, max: 5 };
+// Group APIs below their flexible versions: see `group`.
+const FIND_COORDINATOR: Api = Api { key: 10, name: "FindCoordinator", min: 1, max: 2 };
+const JOIN_GROUP: Api = Api { key: 11, name: "JoinGroup", min: 2, max: 5 };
+const HEARTBEAT: Api = Api { key: 12, name: "Heartbeat", min: 0, max: 3 };
+const LEAVE_GROUP: Api = Api { key: 13, name: "LeaveGroup", min: 0, max: 2 };
+const SYNC_GROUP: Api = Api { key: 14, name: "SyncGroup", min: 0, max: 3 };
 const INIT_PRODUCER_ID: Api = Api { key: 22, name: "InitProducerId", min: 0, max: 4 };
 const DESCRIBE_CONFIGS: Api = Api { key: 32, name: "DescribeConfigs", min: 1, max: 4 };
 
@@ -172,6 +186,34 @@ impl Admin {
             init_producer_id: self.version(&INIT_PRODUCER_ID).ok(),
             api_versions: self.greeting,
         })
+    }
+
+    /// Versions for consumer groups.
+    ///
+    /// # Errors
+    /// All that the broker lacks for them.
+    pub fn group_versions(&self) -> Result<GroupVersions, AdminError> {
+        let apis = [FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, HEARTBEAT, LEAVE_GROUP];
+        let found = apis.each_ref().map(|api| self.version(api).ok());
+        if let [Some(find_coordinator), Some(join), Some(sync), Some(heartbeat), Some(leave)] =
+            found
+        {
+            return Ok(GroupVersions { find_coordinator, join, sync, heartbeat, leave });
+        }
+        let lacking = apis.iter().zip(found).filter(|(_, found)| found.is_none());
+        Err(AdminError::LacksGroups(lacking.map(|(api, _)| api.name).collect()))
+    }
+
+    /// The address of the group's coordinator; `None` while there is none yet.
+    pub async fn coordinator(&mut self, group: &str) -> Result<Option<SocketAddr>, AdminError> {
+        let what = "asking for the group's coordinator";
+        let version = self.group_versions()?.find_coordinator;
+        let found = group::find_coordinator(&self.stream, &mut self.reader, version, group).await;
+        match found.map_err(|broken| AdminError::Broken(what, broken))? {
+            Ok((host, port)) => resolve(&host, port).map(Some),
+            Err(14..=16) => Ok(None), // loading, not available yet, or just moved
+            Err(code) => check(what, code, None).map(|()| None),
+        }
     }
 
     /// Creates `topic`, or all of them.

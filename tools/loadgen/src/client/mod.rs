@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod call;
 pub mod frames;
+pub mod group;
 
 use thalweg::protocol::ErrorCode;
 

@@ -94,10 +94,9 @@ impl Churn {
         self.pacer.worked();
         self.recorder.at(intended_ns, |tally| {
             tally.counters.churned_connections += 1;
-            let churn = tally.latencies.churn();
             let since = |at_ns: u64| at_ns.saturating_sub(intended_ns).max(1);
-            churn.connect.saturating_record(since(connected_ns));
-            churn.first_request.saturating_record(since(answered_ns));
+            tally.latencies.more("connect").saturating_record(since(connected_ns));
+            tally.latencies.more("first_request").saturating_record(since(answered_ns));
         });
         Ok(())
     }

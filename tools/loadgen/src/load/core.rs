@@ -20,6 +20,7 @@ use super::frame_pool::FramePool;
 use super::lane::{Lane, LanePlan};
 use super::pacer::Pacer;
 use super::progress::Progress;
+use super::rebalance::{RebalancePlan, Rebalances};
 use super::recorder::{Interval, Recorder, Window};
 use super::verify::{MarkChecker, MarkingSender, SharedLedger};
 use crate::args::Idle;
@@ -72,6 +73,8 @@ pub struct CorePlan {
     pub consumers: Vec<ConsumerPlan>,
     /// Connections that are opened and closed.
     pub churn: Option<ChurnPlan>,
+    /// The group whose rebalances are measured.
+    pub rebalances: Option<RebalancePlan>,
     /// How all load cores go on.
     pub progress: Arc<Progress>,
 }
@@ -191,6 +194,10 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
     if let Some(churn) = &plan.churn {
         let churn = Churn::new(churn.clone(), pacer.clone(), recorder.clone());
         tasks.push(glommio::spawn_local(ended.clone().after(churn.run())));
+    }
+    if let Some(group) = &plan.rebalances {
+        let group = Rebalances::new(group.clone(), pacer.clone(), recorder.clone());
+        tasks.push(glommio::spawn_local(ended.clone().after(group.run())));
     }
     let watcher = plan.progress.has_backlog().then(|| {
         let (progress, pacer) = (plan.progress.clone(), pacer.clone());

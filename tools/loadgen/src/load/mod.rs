@@ -11,6 +11,7 @@ pub mod frame_pool;
 pub mod lane;
 pub mod pacer;
 pub mod progress;
+pub mod rebalance;
 pub mod recorder;
 pub mod schedule;
 pub mod slots;

@@ -38,16 +38,9 @@ pub struct Latencies {
     pub delay: Histogram<u64>,
     /// From the intended send time to the arrival at a consumer.
     pub end_to_end: Histogram<u64>,
-    /// Of connections that are opened, used once and closed, if any are.
-    pub churn: Option<Box<ChurnLatencies>>,
-}
-
-/// Latencies of churned connections, from the intended time of opening one, ns.
-pub struct ChurnLatencies {
-    /// To the connection.
-    pub connect: Histogram<u64>,
-    /// To the answer to its first request.
-    pub first_request: Histogram<u64>,
+    /// What only some workloads have, by name: `connect` and `first_request` of churned connections,
+    /// `rebalance` and `member_pause` of a group.
+    pub more: BTreeMap<&'static str, Histogram<u64>>,
 }
 
 impl Latencies {
@@ -60,18 +53,13 @@ impl Latencies {
             ("delay", &self.delay),
             ("end_to_end", &self.end_to_end),
         ];
-        if let Some(churn) = &self.churn {
-            all.extend([("connect", &churn.connect), ("first_request", &churn.first_request)]);
-        }
+        all.extend(self.more.iter().map(|(&name, histogram)| (name, histogram)));
         all
     }
 
-    /// The latencies of churned connections.
-    pub fn churn(&mut self) -> &mut ChurnLatencies {
-        self.churn.get_or_insert_with(|| {
-            let (connect, first_request) = (latency_histogram(), latency_histogram());
-            Box::new(ChurnLatencies { connect, first_request })
-        })
+    /// The latencies of this name.
+    pub fn more(&mut self, name: &'static str) -> &mut Histogram<u64> {
+        self.more.entry(name).or_insert_with(latency_histogram)
     }
 }
 
@@ -108,6 +96,8 @@ pub struct Counters {
     pub fetched_bytes: u64,
     /// Connections that were opened, used once and closed.
     pub churned_connections: u64,
+    /// Rebalances of a group that came to their end.
+    pub rebalances: u64,
     /// Offsets skipped between two batches of a partition (retention, or loss).
     pub offset_gaps: u64,
     /// Time the core had work, ns.
@@ -138,6 +128,7 @@ impl Counters {
         self.fetched_records += other.fetched_records;
         self.fetched_bytes += other.fetched_bytes;
         self.churned_connections += other.churned_connections;
+        self.rebalances += other.rebalances;
         self.offset_gaps += other.offset_gaps;
         self.busy_ns += other.busy_ns;
         self.idle_ns += other.idle_ns;
@@ -173,7 +164,7 @@ impl Tally {
                 service: latency_histogram(),
                 delay: latency_histogram(),
                 end_to_end: latency_histogram(),
-                churn: None,
+                more: BTreeMap::new(),
             },
             errors: BTreeMap::new(),
         }
@@ -195,13 +186,9 @@ impl Tally {
         ] {
             into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
         }
-        if let Some(churn) = &other.latencies.churn {
-            let own = self.latencies.churn();
-            for (into, from) in
-                [(&mut own.connect, &churn.connect), (&mut own.first_request, &churn.first_request)]
-            {
-                into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
-            }
+        for (&name, from) in &other.latencies.more {
+            let into = self.latencies.more(name);
+            into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
         }
         for (key, count) in &other.errors {
             *self.errors.entry(key.clone()).or_default() += count;

@@ -99,6 +99,10 @@ pub struct LatencySummaries {
     pub connect: Option<Summary>,
     /// Churn: from the intended time to the answer to the connection's first request.
     pub first_request: Option<Summary>,
+    /// From a member's intended coming or going until each member had its new assignment.
+    pub rebalance: Option<Summary>,
+    /// From the moment a member knew of a rebalance to its new assignment.
+    pub member_pause: Option<Summary>,
 }
 
 /// What the broker's process used, related to what it did.
@@ -210,14 +214,16 @@ impl Report {
             fetched_records_per_s: per_second(counters.fetched_records),
             fetched_mb_per_s: per_second(counters.fetched_bytes) / 1e6,
         };
-        let churn = total.latencies.churn.as_deref();
+        let more = |name| total.latencies.more.get(name).and_then(Summary::of);
         let latency = LatencySummaries {
             response: Summary::of(&total.latencies.response),
             service: Summary::of(&total.latencies.service),
             delay: Summary::of(&total.latencies.delay),
             end_to_end: Summary::of(&total.latencies.end_to_end),
-            connect: churn.and_then(|churn| Summary::of(&churn.connect)),
-            first_request: churn.and_then(|churn| Summary::of(&churn.first_request)),
+            connect: more("connect"),
+            first_request: more("first_request"),
+            rebalance: more("rebalance"),
+            member_pause: more("member_pause"),
         };
         let errors = total
             .errors

@@ -94,6 +94,9 @@ fn throughput(report: &Report, out: &mut String) -> std::fmt::Result {
             rates.measured_s
         )?;
     }
+    if report.workload.has_group() {
+        writeln!(out, "rebalanced {:>8} times", report.counters.rebalances)?;
+    }
     if report.workload.churn > 0.0 {
         let connections = report.counters.churned_connections as f64 / rates.measured_s;
         writeln!(out, "churned   {connections:>9.1} connections/s")?;
@@ -118,6 +121,8 @@ fn latencies(report: &Report, out: &mut String) -> std::fmt::Result {
         ("end to end (to a consumer)", &latency.end_to_end),
         ("connect (from intended)", &latency.connect),
         ("first request (from intended)", &latency.first_request),
+        ("rebalance (whole group)", &latency.rebalance),
+        ("  a member's pause in it", &latency.member_pause),
     ];
     if rows.iter().all(|(_, summary)| summary.is_none()) {
         return Ok(());

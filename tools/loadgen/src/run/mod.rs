@@ -226,7 +226,9 @@ pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
     let pool =
         BatchPool::build(&spec.workload).map_err(|error| RunError::Flags(error.to_string()))?;
     let addr = bootstrap_addr(&spec.bootstrap)?;
-    let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone())
+    // The group goes by the name of the run's first topic.
+    let group = spec.workload.has_group().then(|| spec.topic.names().swap_remove(0));
+    let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone(), group)
         .map_err(|error| RunError::Io("preparing the run", error))?;
     let result = load(spec, &ready, Arc::new(pool));
     if matches!(spec.topic, TopicChoice::Fresh(_))
@@ -358,6 +360,7 @@ fn core_plans(
             lanes: Vec::new(),
             consumers: Vec::new(),
             churn: churn.next().flatten(),
+            rebalances: plan::rebalances(&common).filter(|_| index == 0),
             progress: progress.clone(),
         })
         .collect();

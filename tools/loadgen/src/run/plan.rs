@@ -12,6 +12,7 @@ use crate::client::admin::Leader;
 use crate::load::churn::ChurnPlan;
 use crate::load::consumer::{Assigned, ConsumerPlan};
 use crate::load::lane::{LanePlan, LaneTarget};
+use crate::load::rebalance::RebalancePlan;
 use crate::load::recorder::Window;
 use crate::load::schedule::Schedule;
 use crate::wire::fetch::FetchLimits;
@@ -226,6 +227,24 @@ pub fn churn(common: &Common<'_>, cores: usize) -> Vec<Option<ChurnPlan>> {
     (0..cores).map(plan).collect()
 }
 
+/// The group whose rebalances are measured, if there is one.
+#[must_use]
+pub fn rebalances(common: &Common<'_>) -> Option<RebalancePlan> {
+    let Common { workload, ready, .. } = *common;
+    let (coordinator, versions) = ready.group?;
+    Some(RebalancePlan {
+        coordinator,
+        versions,
+        greeting: ready.versions.api_versions,
+        group: ready.topics[0].clone(),
+        topics: ready.topics.clone(),
+        partitions: (ready.leaders.len() / ready.topics.len().max(1)) as u32,
+        members: workload.group_members,
+        every: workload.rebalance_every,
+        heartbeat: workload.heartbeat,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +273,7 @@ mod tests {
                 .flat_map(|topic| (0..partitions).map(move |part| leader(topic, part)))
                 .collect(),
             offsets: BTreeMap::new(),
+            group: None,
             topic_configs: BTreeMap::new(),
         }
     }

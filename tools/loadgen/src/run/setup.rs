@@ -10,6 +10,7 @@ use thalweg::io::reactor::Reactor;
 
 use crate::args::Idle;
 use crate::client::admin::{Admin, AdminError, HotVersions, Leader, NewTopic};
+use crate::client::group::GroupVersions;
 use crate::clock::RunClock;
 use crate::load::core::{driven, on_core};
 use crate::load::pacer::Pacer;
@@ -67,13 +68,21 @@ pub struct Ready {
     pub leaders: Vec<Leader>,
     /// Where consumers start, by a partition's number in the run.
     pub offsets: BTreeMap<i32, i64>,
+    /// The coordinator of the run's group and the versions that it speaks, where there is a group.
+    pub group: Option<(SocketAddr, GroupVersions)>,
     /// The topic's telling configuration, where the broker tells.
     pub topic_configs: BTreeMap<String, String>,
 }
 
-/// Prepares the topic and looks around, on CPU `cpu`.
-pub fn prepare(cpu: usize, addr: SocketAddr, choice: TopicChoice) -> io::Result<Ready> {
-    on_wire(cpu, move |pacer| async move { prepare_async(&pacer, addr, &choice).await })
+/// Prepares the topic and looks around, on CPU `cpu`; finds the coordinator of `group`, if there is
+/// to be one.
+pub fn prepare(
+    cpu: usize,
+    addr: SocketAddr,
+    choice: TopicChoice,
+    group: Option<String>,
+) -> io::Result<Ready> {
+    on_wire(cpu, move |pacer| async move { prepare_async(&pacer, addr, &choice, group).await })
 }
 
 /// Deletes the run's own topic.
@@ -106,9 +115,14 @@ async fn prepare_async(
     pacer: &Rc<Pacer>,
     addr: SocketAddr,
     choice: &TopicChoice,
+    group: Option<String>,
 ) -> Result<Ready, AdminError> {
     let mut admin = Admin::connect(addr).await?;
     let versions = admin.hot_versions()?;
+    let group = match group {
+        None => None,
+        Some(group) => Some(coordinator(pacer, &mut admin, &group).await?),
+    };
     if let TopicChoice::Fresh(topic) = choice {
         admin.create_topic(topic).await?;
     }
@@ -146,7 +160,26 @@ async fn prepare_async(
     };
     // Not every broker describes configurations; the run does not depend on it.
     let topic_configs = admin.topic_configs(&topics[0], &TELLING_CONFIGS).await.unwrap_or_default();
-    Ok(Ready { versions, topics, leaders, offsets, topic_configs })
+    Ok(Ready { versions, topics, leaders, offsets, group, topic_configs })
+}
+
+async fn coordinator(
+    pacer: &Rc<Pacer>,
+    admin: &mut Admin,
+    group: &str,
+) -> Result<(SocketAddr, GroupVersions), AdminError> {
+    let versions = admin.group_versions()?;
+    let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
+    loop {
+        match admin.coordinator(group).await? {
+            Some(addr) => return Ok((addr, versions)),
+            None if pacer.clock().now_ns() > give_up_ns => {
+                let why = "that the group has none".to_owned();
+                return Err(AdminError::Refused("asking for the group's coordinator", why));
+            }
+            None => pacer.until(pacer.clock().now_ns() + 100_000_000).await,
+        }
+    }
 }
 
 async fn start_offsets(

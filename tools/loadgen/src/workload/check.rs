@@ -11,6 +11,7 @@ use crate::wire::mark::MARK_BYTES;
 const PARTITIONS_MAX: u64 = 100_000;
 /// The sampler holds each key.
 const KEYS_MAX: u32 = 10_000_000;
+const GROUP_MAX: u32 = 1000;
 const CHURN_MAX: f64 = 100_000.0;
 
 impl Workload {
@@ -24,8 +25,9 @@ impl Workload {
 
     fn flaw_of_shape(&self) -> Option<&'static str> {
         let partitions = u64::from(self.topics) * u64::from(self.partitions);
-        if self.producers == 0 && self.consumers == 0 && self.churn == 0.0 {
-            Some("there is nothing to do: no producers, no consumers, no churn")
+        let idle = self.producers == 0 && self.consumers == 0 && self.churn == 0.0;
+        if idle && !self.has_group() {
+            Some("there is nothing to do: no producers, no consumers, no churn, no rebalances")
         } else if self.producers > 0 && self.in_flight == 0 {
             Some("--in-flight must be 1 or more")
         } else if partitions == 0 || partitions > PARTITIONS_MAX {
@@ -95,6 +97,10 @@ impl Workload {
             Some("--backlog needs acknowledgements, which say how long it is: --acks all or 1")
         } else if self.backlog > 0 && self.steps.len() > 1 {
             Some("--backlog and --steps both divide the run into parts: choose one")
+        } else if self.has_group() && !(1..=GROUP_MAX).contains(&self.group_members) {
+            Some("--group-members must be 1 to 1000")
+        } else if self.has_group() && self.heartbeat.is_zero() {
+            Some("--heartbeat must be above zero")
         } else if !(0.0..=CHURN_MAX).contains(&self.churn) {
             Some("--churn must be 0 to 100000 connections a second")
         } else {
@@ -121,6 +127,7 @@ mod tests {
             ("fan_out = 3", "--consumers"),
             ("backlog = \"1GB\"", "--backlog"),
             ("churn = -1.0", "--churn"),
+            ("rebalance_every = \"1s\"\ngroup_members = 0", "--group-members"),
             ("steps = [\"1MB/s:1s\", \"2MB/s:1s\"]\nbacklog = 1\nconsumers = 1", "--steps"),
         ] {
             let workload = parse(text).expect("reads").remove(0).settled();

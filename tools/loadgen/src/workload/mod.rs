@@ -120,6 +120,19 @@ pub struct Workload {
     /// goes on [default: 0]
     #[arg(long)]
     pub churn: f64,
+    /// A consumer group of which one member joins or leaves this often, beside whatever else goes
+    /// on; the time to the new assignment is reported [default: 0s, none]
+    #[arg(long, value_parser = parse_duration)]
+    #[serde(with = "duration_in_file")]
+    pub rebalance_every: Duration,
+    /// Members of that group that stay [default: 4]
+    #[arg(long)]
+    pub group_members: u32,
+    /// Time between two heartbeats of a member: it learns of a rebalance from the next one
+    /// [default: 3s]
+    #[arg(long, value_parser = parse_duration)]
+    #[serde(with = "duration_in_file")]
+    pub heartbeat: Duration,
     /// Time before anything is counted [default: 5s]
     #[arg(long, value_parser = parse_duration)]
     #[serde(with = "duration_in_file")]
@@ -159,6 +172,9 @@ impl Default for Workload {
             from_beginning: false,
             backlog: 0,
             churn: 0.0,
+            rebalance_every: Duration::ZERO,
+            group_members: 4,
+            heartbeat: Duration::from_secs(3),
             warmup: Duration::from_secs(5),
             duration: Duration::from_secs(30),
         }
@@ -166,6 +182,12 @@ impl Default for Workload {
 }
 
 impl Workload {
+    /// Whether a consumer group's rebalances are measured.
+    #[must_use]
+    pub fn has_group(&self) -> bool {
+        !self.rebalance_every.is_zero()
+    }
+
     /// Whether the loop is closed.
     #[must_use]
     pub fn is_closed_loop(&self) -> bool {

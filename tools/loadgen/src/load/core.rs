@@ -16,7 +16,7 @@ use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
 
 use super::churn::{Churn, ChurnPlan};
 use super::consumer::{Consumer, ConsumerPlan};
-use super::frame_pool::FramePool;
+use super::frame_pool::{FramePool, FrameSet};
 use super::lane::{Lane, LanePlan};
 use super::pacer::Pacer;
 use super::progress::Progress;
@@ -28,8 +28,6 @@ use crate::client::call::CLIENT_ID;
 use crate::clock::RunClock;
 use crate::measure::ledger::Ledger;
 use crate::wire::batch::BatchShape;
-use crate::wire::pool::BatchPool;
-use crate::wire::produce::FrameTemplate;
 
 /// Entries of the reactor's ring: more lanes than that take several system calls a turn.
 const RING_ENTRIES: u32 = 512;
@@ -39,8 +37,6 @@ const RING_ENTRIES: u32 = 512;
 /// hung 3 runs of 8), and two heartbeats, because one alone is lost if it fired in that same turn.
 const PREEMPT_TIMER: Duration = Duration::from_millis(100);
 const HEARTBEATS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(700)];
-/// Longest wait for broker answers after the deadline's tasks were dropped.
-const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 
 /// The work of one load core.
 #[derive(Clone)]
@@ -57,14 +53,8 @@ pub struct CorePlan {
     pub window: Window,
     /// When the measured time's parts after the first begin, ns.
     pub parts: Vec<u64>,
-    /// Topic that is produced to; the first, if there are several.
-    pub topic: String,
-    /// Produce version, and `acks` as it travels.
-    pub produce_version: i16,
-    /// `acks` as it travels.
-    pub acks: i16,
-    /// The batches.
-    pub pool: Arc<BatchPool>,
+    /// What is sent.
+    pub frames: Arc<FrameSet>,
     /// Shape of verify mode's batches.
     pub verify_shape: BatchShape,
     /// Producers' connections.
@@ -244,18 +234,9 @@ fn lanes_of(
     recorder: &Rc<Recorder>,
     ledger: &SharedLedger,
 ) -> Vec<Rc<Lane>> {
-    let Some(batch) = plan.pool.batches().first() else { return Vec::new() };
-    let first = FrameTemplate::new(
-        &plan.topic,
-        CLIENT_ID,
-        plan.acks,
-        PRODUCE_TIMEOUT_MS,
-        plan.produce_version,
-        batch,
-    );
     let targets = plan.lanes.iter().flat_map(|lane| &lane.targets);
-    let partitions = targets.map(|target| target.partition);
-    let frames = Rc::new(FramePool::new(&plan.pool, &first, partitions));
+    let used = targets.map(|target| target.batches.clone());
+    let frames = Rc::new(FramePool::new(plan.frames.clone(), used));
     let lane = |lane: &LanePlan| {
         let marking = lane
             .verify

@@ -1,7 +1,9 @@
-//! One load core's frames: the pool's batches, each wrapped in its request once, and the buffers
-//! that they are sent from.
+//! Frames: the pool's batches, each wrapped in its request once, and the buffers that a load core
+//! sends them from.
 
 use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,82 +21,79 @@ pub struct Load {
     pub wire_bytes: u64,
 }
 
-struct Entry {
-    template: FrameTemplate,
-    load: Load,
-    free: RefCell<Vec<BytesMut>>,
+/// The pool's batches, each wrapped in its request: made once, before the run, read by all cores.
+pub struct FrameSet {
+    frames: Vec<(FrameTemplate, Load)>,
+}
+
+impl FrameSet {
+    /// Wraps all batches of `pool` like `first`, the request around one of them.
+    #[must_use]
+    pub fn new(pool: &BatchPool, first: &FrameTemplate) -> FrameSet {
+        let wrapped = pool.batches().iter().map(|batch| {
+            let template = first.with_batch(batch);
+            let wire_bytes = template.frame().len() as u64;
+            let (records, value_bytes) = (batch.records(), batch.value_bytes());
+            (template, Load { records, value_bytes, wire_bytes })
+        });
+        FrameSet { frames: wrapped.collect() }
+    }
+
+    /// Bytes of all frames: what a load core that sends all of them copies before the run.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.frames.iter().map(|(_, load)| load.wire_bytes).sum()
+    }
 }
 
 /// The frames of one load core, by the number of their batch in the run's pool.
 pub struct FramePool {
-    entries: Vec<Option<Entry>>,
+    set: Arc<FrameSet>,
+    free: Vec<RefCell<Vec<BytesMut>>>,
 }
 
 impl FramePool {
-    /// Wraps those batches of `pool` that `partitions` (of any topic) may be sent, each like
-    /// `first`, the request around the pool's first batch.
+    /// A pool that holds a buffer of each frame of `used` already, so that none is made when the
+    /// first is sent.
     #[must_use]
-    pub fn new(
-        pool: &BatchPool,
-        first: &FrameTemplate,
-        partitions: impl Iterator<Item = i32>,
-    ) -> FramePool {
-        let mut entries: Vec<Option<Entry>> = pool.batches().iter().map(|_| None).collect();
-        for idx in partitions.flat_map(|partition| pool.of_partition(partition)) {
-            if entries[idx].is_none() {
-                let batch = &pool.batches()[idx];
-                let template = first.with_batch(batch);
-                let load = Load {
-                    records: batch.records(),
-                    value_bytes: batch.value_bytes(),
-                    wire_bytes: template.frame().len() as u64,
-                };
-                entries[idx] = Some(Entry { template, load, free: RefCell::default() });
+    pub fn new(set: Arc<FrameSet>, used: impl Iterator<Item = Range<usize>>) -> FramePool {
+        let free: Vec<RefCell<Vec<BytesMut>>> =
+            set.frames.iter().map(|_| RefCell::default()).collect();
+        let pool = FramePool { set, free };
+        for idx in used.flatten() {
+            if pool.free[idx].borrow().is_empty() {
+                pool.free[idx].borrow_mut().push(BytesMut::from(pool.template(idx).frame()));
             }
         }
-        FramePool { entries }
+        pool
     }
 
     /// What frame `idx` carries.
-    ///
-    /// # Panics
-    /// If no partition of this core may be sent it.
     #[must_use]
     pub fn load(&self, idx: usize) -> Load {
-        self.entry(idx).load
+        self.set.frames[idx].1
     }
 
     /// The template of frame `idx`.
-    ///
-    /// # Panics
-    /// As [`FramePool::load`].
     #[must_use]
     pub fn template(&self, idx: usize) -> &FrameTemplate {
-        &self.entry(idx).template
+        &self.set.frames[idx].0
     }
 
     /// A buffer with a (perhaps patched) copy of frame `idx`. The one that came back last goes out
     /// first: it is still in the cache (cold memory is the largest cost of sending that can be
     /// avoided).
-    ///
-    /// # Panics
-    /// As [`FramePool::load`].
     #[must_use]
     pub fn take(&self, idx: usize) -> BytesMut {
-        let entry = self.entry(idx);
-        let free = entry.free.borrow_mut().pop();
-        free.unwrap_or_else(|| BytesMut::from(entry.template.frame()))
+        let free = self.free[idx].borrow_mut().pop();
+        free.unwrap_or_else(|| BytesMut::from(self.template(idx).frame()))
     }
 
     /// Takes a buffer of frame `idx` back; one that is still in use elsewhere is let go.
     pub fn give_back(&self, idx: usize, sent: Bytes) {
         if let Ok(buffer) = sent.try_into_mut() {
-            self.entry(idx).free.borrow_mut().push(buffer);
+            self.free[idx].borrow_mut().push(buffer);
         }
-    }
-
-    fn entry(&self, idx: usize) -> &Entry {
-        self.entries[idx].as_ref().expect("lanes choose among the frames of their partitions")
     }
 }
 
@@ -103,17 +102,18 @@ mod tests {
     use super::*;
     use crate::workload::file::parse;
 
-    fn pool(text: &str) -> (BatchPool, FrameTemplate) {
+    fn set(text: &str) -> (BatchPool, Arc<FrameSet>) {
         let workload = parse(text).expect("a workload").remove(0);
         let pool = BatchPool::build(&workload).expect("a pool");
         let first = FrameTemplate::new("topic", "client", -1, 1000, 9, &pool.batches()[0]);
-        (pool, first)
+        let set = FrameSet::new(&pool, &first);
+        (pool, Arc::new(set))
     }
 
     #[test]
     fn a_buffer_is_used_again_and_the_last_one_first() {
-        let (pool, first) = pool("record_bytes = 100\nbatch_records = 1");
-        let frames = FramePool::new(&pool, &first, std::iter::once(0));
+        let (_, set) = set("record_bytes = 100\nbatch_records = 1");
+        let frames = FramePool::new(set, std::iter::once(0..1));
         let (one, two) = (frames.take(0), frames.take(0));
         let warm = two.as_ptr();
         frames.give_back(0, one.freeze());
@@ -125,10 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn a_core_holds_the_frames_of_its_own_partitions_only() {
-        let (pool, first) = pool("keys = \"uniform\"\npartitions = 4\nbatch_records = 2");
-        let frames = FramePool::new(&pool, &first, std::iter::once(2));
-        let held = frames.entries.iter().enumerate().filter(|(_, it)| it.is_some());
+    fn a_core_holds_buffers_of_the_frames_that_it_sends_and_no_others() {
+        let (pool, set) = set("keys = \"uniform\"\npartitions = 4\nbatch_records = 2");
+        let frames = FramePool::new(set, [2, 2].into_iter().map(|it| pool.of_partition(it)));
+        let held = frames.free.iter().enumerate().filter(|(_, it)| it.borrow().len() == 1);
         assert!(held.map(|(idx, _)| idx).eq(pool.of_partition(2)));
     }
 }

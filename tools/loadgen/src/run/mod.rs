@@ -20,8 +20,10 @@ use thalweg::io::reactor::probe_io_uring;
 
 use crate::args::{Idle, RunArgs, Workload};
 use crate::client::admin::{self, NewTopic};
+use crate::client::call::CLIENT_ID;
 use crate::clock::RunClock;
 use crate::load::core::{CorePlan, start};
+use crate::load::frame_pool::FrameSet;
 use crate::load::progress::Progress;
 use crate::load::recorder::Window;
 use crate::measure::ledger::Ledger;
@@ -32,6 +34,7 @@ use crate::report::live::LiveLine;
 use crate::report::parts::{self, CatchUp};
 use crate::report::{Generator, Report, Target, csv, table};
 use crate::wire::pool::BatchPool;
+use crate::wire::produce::FrameTemplate;
 use collect::Collector;
 use plan::Common;
 use setup::{Ready, TopicChoice};
@@ -39,6 +42,10 @@ use setup::{Ready, TopicChoice};
 /// Time for the load cores to come up and connect, and for each connection more.
 const COME_UP: Duration = Duration::from_millis(300);
 const COME_UP_EACH: Duration = Duration::from_millis(1);
+/// Time for each MiB of frames that a load core copies: memory that is touched first is slow.
+const COME_UP_EACH_MIB: Duration = Duration::from_millis(4);
+/// How long a broker may take for one Produce request.
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 /// How long answers may come after the last intended send.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -230,7 +237,7 @@ pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
     let group = spec.workload.has_group().then(|| spec.topic.names().swap_remove(0));
     let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone(), group)
         .map_err(|error| RunError::Io("preparing the run", error))?;
-    let result = load(spec, &ready, Arc::new(pool));
+    let result = load(spec, &ready, &pool);
     if matches!(spec.topic, TopicChoice::Fresh(_))
         && !spec.keep_topic
         && let Err(error) = setup::clean_up(spec.cores[0], addr, spec.topic.names())
@@ -240,9 +247,9 @@ pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
     result
 }
 
-fn load(spec: &RunSpec, ready: &Ready, pool: Arc<BatchPool>) -> Result<Report, RunError> {
+fn load(spec: &RunSpec, ready: &Ready, pool: &BatchPool) -> Result<Report, RunError> {
     let clock = RunClock::start();
-    let plans = core_plans(spec, ready, &pool, clock)?;
+    let plans = core_plans(spec, ready, pool, clock)?;
     let window = plans[0].window;
     let progress = plans[0].progress.clone();
     let (out, intervals) = mpsc::channel();
@@ -311,16 +318,32 @@ fn target_of(spec: &RunSpec, ready: &Ready) -> Target {
     }
 }
 
+/// What is sent, addressed to the first topic.
+fn frames_of(workload: &Workload, ready: &Ready, pool: &BatchPool) -> Arc<FrameSet> {
+    let first = FrameTemplate::new(
+        &ready.topics[0],
+        CLIENT_ID,
+        workload.acks.wire(),
+        PRODUCE_TIMEOUT_MS,
+        ready.versions.produce,
+        &pool.batches()[0],
+    );
+    Arc::new(FrameSet::new(pool, &first))
+}
+
 fn core_plans(
     spec: &RunSpec,
     ready: &Ready,
-    pool: &Arc<BatchPool>,
+    pool: &BatchPool,
     clock: RunClock,
 ) -> Result<Vec<CorePlan>, RunError> {
     let workload = &spec.workload;
     let connections = workload.producers + workload.consumers * workload.fan_out;
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
-    let start_ns = clock.now_ns() + nanos(COME_UP + COME_UP_EACH * connections);
+    let frames = frames_of(workload, ready, pool);
+    let copied_mib = u32::try_from(frames.bytes() >> 20).unwrap_or(u32::MAX);
+    let come_up = COME_UP + COME_UP_EACH * connections + COME_UP_EACH_MIB * copied_mib;
+    let start_ns = clock.now_ns() + nanos(come_up);
     let measure_ns = start_ns + nanos(workload.warmup);
     let end_ns = measure_ns + nanos(workload.duration);
     let window = Window { start_ns, measure_ns, end_ns, deadline_ns: end_ns + nanos(GRACE) };
@@ -334,7 +357,7 @@ fn core_plans(
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (clock.wall_ms(0) & 0xff) as u8;
     let verify = workload.verify.then(|| verify_run(clock));
-    let common = Common { workload, ready, pool: pool.as_ref(), window, run, verify };
+    let common = Common { workload, ready, pool, window, run, verify };
     let lanes = plan::lanes(&common, idempotent_version);
     let consumers = plan::consumers(&common);
     let mut churn = plan::churn(&common, spec.cores.len()).into_iter();
@@ -352,10 +375,7 @@ fn core_plans(
             clock,
             window,
             parts: parts.clone(),
-            topic: ready.topics[0].clone(),
-            produce_version: ready.versions.produce,
-            acks: workload.acks.wire(),
-            pool: pool.clone(),
+            frames: frames.clone(),
             verify_shape: pool.verify_shape(workload),
             lanes: Vec::new(),
             consumers: Vec::new(),

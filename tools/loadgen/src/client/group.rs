@@ -287,3 +287,52 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     out.put_i16(i16::try_from(text.len()).unwrap_or(i16::MAX));
     out.extend_from_slice(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Topics and partitions of an assignment, read from its bytes.
+    fn read(mut bytes: &[u8]) -> Vec<(String, Vec<i32>)> {
+        fn int(bytes: &mut &[u8]) -> i32 {
+            let (head, rest) = bytes.split_first_chunk::<4>().expect("four bytes");
+            *bytes = rest;
+            i32::from_be_bytes(*head)
+        }
+        assert_eq!(bytes[..2], [0, 0], "version 0");
+        bytes = &bytes[2..];
+        let topics = (0..int(&mut bytes)).map(|_| {
+            let len = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+            let topic = String::from_utf8(bytes[2..2 + len].to_vec()).expect("a name");
+            bytes = &bytes[2 + len..];
+            let partitions = (0..int(&mut bytes)).map(|_| int(&mut bytes)).collect();
+            (topic, partitions)
+        });
+        let topics = topics.collect();
+        assert_eq!(bytes, [255; 4], "no user data, and nothing behind it");
+        topics
+    }
+
+    #[test]
+    fn the_leader_gives_every_partition_to_one_member() {
+        let mut joined = JoinGroupResponse::default();
+        for name in ["a", "b", "c"] {
+            let mut member = messages::join_group_response::JoinGroupResponseMember::default();
+            member.member_id = name.into();
+            joined.members.push(member);
+        }
+        let topics = ["one".to_owned(), "two".to_owned()];
+        let mut owners: BTreeMap<(String, i32), Vec<String>> = BTreeMap::new();
+        for given in assignments(&joined, &topics, 7) {
+            for (topic, partitions) in read(&given.assignment) {
+                for partition in partitions {
+                    let owners = owners.entry((topic.clone(), partition)).or_default();
+                    owners.push(given.member_id.as_str().to_owned());
+                }
+            }
+        }
+        assert_eq!(owners.len(), 14);
+        assert!(owners.values().all(|owners| owners.len() == 1));
+    }
+}

@@ -78,6 +78,18 @@ struct BrokerMark {
     flushes: Option<u64>,
 }
 
+/// A second that not all load cores have reported yet.
+#[derive(Default)]
+struct Pending {
+    /// All that was seen in it.
+    tally: Tally,
+    /// What of that belongs to the measured time, by its intended time: more than nothing even in
+    /// the first second after it.
+    measured: Option<Tally>,
+    reported: usize,
+    busiest: f64,
+}
+
 /// The collector at work.
 pub struct Collector {
     window: Window,
@@ -86,7 +98,7 @@ pub struct Collector {
     broker_pid: Option<u32>,
     live: LiveLine,
     hlog: Option<HistogramLog>,
-    pending: BTreeMap<u64, (Tally, usize, f64)>,
+    pending: BTreeMap<u64, Pending>,
     collected: Collected,
 }
 
@@ -154,8 +166,8 @@ impl Collector {
                 device_flushes: flushes.map(|(after, before)| after.saturating_sub(before)),
             });
         }
-        while let Some((second, (tally, _, busiest))) = self.pending.pop_first() {
-            self.finish_second(second, &tally, busiest);
+        while let Some((second, pending)) = self.pending.pop_first() {
+            self.finish_second(second, &pending);
         }
         self.live.end();
         if let Some(Err(error)) = self.hlog.take().map(HistogramLog::finish) {
@@ -180,6 +192,8 @@ impl Collector {
             if let Some(tally) = self.collected.cores.get_mut(core) {
                 tally.counters.merge(&measured.counters);
             }
+            let pending = self.pending.entry(second).or_default();
+            pending.measured.get_or_insert_with(Tally::new).merge(&measured);
             warmup.merge(&measured);
             let parts = &mut self.collected.parts;
             parts.resize_with(parts.len().max(part + 1), Tally::new);
@@ -187,20 +201,20 @@ impl Collector {
         }
         let busy = warmup.counters.busy_ns as f64;
         let share = busy / (busy + warmup.counters.idle_ns as f64).max(1.0);
-        let (tally, reported, busiest) =
-            self.pending.entry(second).or_insert_with(|| (Tally::new(), 0, 0.0));
-        tally.merge(&warmup);
-        *reported += 1;
-        *busiest = busiest.max(share);
+        let pending = self.pending.entry(second).or_default();
+        pending.tally.merge(&warmup);
+        pending.reported += 1;
+        pending.busiest = pending.busiest.max(share);
         // A core that ends early stops reporting; the others' later seconds then wait for the end.
-        if *reported >= self.core_count
-            && let Some((tally, _, busiest)) = self.pending.remove(&second)
+        if pending.reported >= self.core_count
+            && let Some(pending) = self.pending.remove(&second)
         {
-            self.finish_second(second, &tally, busiest);
+            self.finish_second(second, &pending);
         }
     }
 
-    fn finish_second(&mut self, second: u64, tally: &Tally, busiest_core: f64) {
+    fn finish_second(&mut self, second: u64, pending: &Pending) {
+        let (tally, busiest_core) = (&pending.tally, pending.busiest);
         let counters = &tally.counters;
         let start_ns = self.window.start_ns + second * 1_000_000_000;
         let line = Second {
@@ -218,9 +232,9 @@ impl Collector {
             busiest_core,
         };
         self.live.show(&line);
-        if line.measured
+        if let Some(measured) = &pending.measured
             && let Some(hlog) = &mut self.hlog
-            && let Err(error) = hlog.second(Duration::from_secs(second), &tally.latencies)
+            && let Err(error) = hlog.second(Duration::from_secs(second), &measured.latencies)
         {
             eprintln!("thalweg-bench: the histogram log ends at second {second}: {error}");
             self.hlog = None;

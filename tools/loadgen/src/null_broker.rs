@@ -303,8 +303,15 @@ impl NullBroker {
                 let partition = topics.get(&name).and_then(|it| it.get(index));
                 let (end, records) = partition.map_or((0, Vec::new()), |it| {
                     let from = wanted.fetch_offset().0;
-                    let wanted = it.kept.iter().filter(|(base, _)| *base >= from);
-                    (it.end, wanted.map(|(_, batch)| batch.clone()).collect())
+                    let mut left = usize::try_from(wanted.bytes_max()).unwrap_or(0);
+                    let batches = it.kept.iter().filter(|(base, _)| *base >= from);
+                    // The first comes whole, as from any broker.
+                    let fits = batches.enumerate().take_while(|(index, (_, batch))| {
+                        let fits = *index == 0 || batch.len() <= left;
+                        left = left.saturating_sub(batch.len());
+                        fits
+                    });
+                    (it.end, fits.map(|(_, (_, batch))| batch.clone()).collect())
                 });
                 results.push(fetch::PartitionResult {
                     error: ErrorCode::None,

@@ -119,6 +119,10 @@ impl Consumer {
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
     pub async fn run(self: Rc<Consumer>) {
+        if !self.plan.timed {
+            // Reading what is there is the load: none of it before the run begins.
+            self.pacer.until(self.recorder.window().start_ns).await;
+        }
         let mut positions: Vec<Position> = self
             .plan
             .topics

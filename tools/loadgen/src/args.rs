@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use thalweg::record::Compression;
 
+use crate::agents::args::{AgentArgs, CoordinateArgs};
+use crate::load::schedule::Arrivals;
 use crate::report::condition::Condition;
 use crate::units::{Rate, parse_cpus, parse_duration, parse_pair, read};
 pub use crate::workload::Workload;
@@ -30,6 +33,10 @@ pub enum Command {
     FirstLight(FirstLightArgs),
     /// Find the highest rate that a broker holds, and draw latency over throughput up to it.
     Saturate(SaturateArgs),
+    /// Share a run between agents, other processes or hosts, and report what they all saw.
+    Coordinate(Box<CoordinateArgs>),
+    /// Take a share of a coordinator's run.
+    Agent(AgentArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
     /// Look at workloads.
@@ -74,7 +81,7 @@ impl<'de> Deserialize<'de> for Acks {
 }
 
 /// What an idle load core does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Idle {
     /// Spin: sends on time, takes the whole core.

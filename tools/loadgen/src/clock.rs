@@ -20,6 +20,13 @@ impl RunClock {
         RunClock { base: Instant::now(), base_wall_ms }
     }
 
+    /// A clock whose zero is `base`, with the wall time that belongs to it: one run's clock in
+    /// several processes.
+    #[must_use]
+    pub fn at(base: Instant, base_wall_ms: i64) -> RunClock {
+        RunClock { base, base_wall_ms }
+    }
+
     /// Nanoseconds since the base.
     #[inline]
     #[must_use]

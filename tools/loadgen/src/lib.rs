@@ -16,9 +16,11 @@
 //! | [`run`] | a whole run, from topic to report |
 //! | [`report`] | the table, the JSON, the live line, the warnings |
 //! | [`saturate`] | the search for the highest rate that is held |
+//! | [`agents`] | one run over several processes or hosts |
 //! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 
+pub mod agents;
 pub mod args;
 pub mod client;
 pub mod clock;

@@ -4,14 +4,30 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::de::Deserializer;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One lane's records in one partition.
 pub type Stream = (u16, i32);
 
 /// A set of numbers as ranges that do not touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct Ranges(BTreeMap<u64, u64>);
+
+impl From<Ranges> for Vec<(u64, u64)> {
+    fn from(ranges: Ranges) -> Vec<(u64, u64)> {
+        ranges.0.into_iter().collect()
+    }
+}
+
+impl From<Vec<(u64, u64)>> for Ranges {
+    fn from(pairs: Vec<(u64, u64)>) -> Ranges {
+        let mut ranges = Ranges::default();
+        pairs.into_iter().for_each(|(start, end)| _ = ranges.add(start..end));
+        ranges
+    }
+}
 
 impl Ranges {
     /// Adds `added`; returns how many of its numbers were there already.
@@ -61,9 +77,11 @@ impl Ranges {
 }
 
 /// The books of one load core, or of all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
+    #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     acked: BTreeMap<Stream, Ranges>,
+    #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     seen: BTreeMap<Stream, Ranges>,
     /// Records that came back more than once.
     pub duplicated: u64,
@@ -73,6 +91,20 @@ pub struct Ledger {
     pub corrupt: u64,
     /// Records of somebody else.
     pub foreign: u64,
+}
+
+/// JSON has no keys but strings.
+fn as_pairs<S: Serializer>(
+    books: &BTreeMap<Stream, Ranges>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(books)
+}
+
+fn from_pairs<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Stream, Ranges>, D::Error> {
+    Ok(Vec::<(Stream, Ranges)>::deserialize(deserializer)?.into_iter().collect())
 }
 
 /// What the books say in the end.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Longest latency that a histogram tells apart; longer ones count as this long.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
@@ -61,10 +61,20 @@ impl Latencies {
     pub fn more(&mut self, name: &'static str) -> &mut Histogram<u64> {
         self.more.entry(name).or_insert_with(latency_histogram)
     }
+
+    /// The same, to be filled.
+    pub fn tagged_mut(&mut self) -> [(&'static str, &mut Histogram<u64>); 4] {
+        [
+            ("publish", &mut self.response),
+            ("service", &mut self.service),
+            ("delay", &mut self.delay),
+            ("end_to_end", &mut self.end_to_end),
+        ]
+    }
 }
 
 /// Counters of one interval.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Requests that left.
     pub sent_requests: u64,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::agents::AgentFigures;
 use crate::args::{Idle, Workload};
 use crate::client::admin::HotVersions;
 use crate::measure::ledger::Verification;
@@ -173,6 +174,9 @@ pub struct Report {
     pub errors_outside: u64,
     /// Load cores.
     pub cores: Vec<CoreFigures>,
+    /// Agents that the load cores belong to, in their order, where the run had several processes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentFigures>,
     /// Their work's CPU seconds for each 10^9 bytes produced and fetched.
     pub generator_core_s_per_gb: Option<f64>,
     /// Broker side.
@@ -253,6 +257,7 @@ impl Report {
             errors,
             errors_outside: collected.outside_errors,
             cores,
+            agents: Vec::new(),
             generator_core_s_per_gb,
             broker,
             parts: Vec::new(),

@@ -184,6 +184,18 @@ fn machine(report: &Report, out: &mut String) -> std::fmt::Result {
     if let Some(cost) = report.generator_core_s_per_gb {
         writeln!(out, "generator {cost:.2} core-s/GB of its own work")?;
     }
+    for (index, agent) in report.agents.iter().enumerate() {
+        writeln!(
+            out,
+            "agent {}   {} ({}), cpus {:?}, clock {:+.1} µs, known to {:.1} µs",
+            index + 1,
+            agent.host,
+            agent.address,
+            agent.cores,
+            agent.clock_offset_us,
+            agent.clock_uncertainty_us
+        )?;
+    }
     for core in &report.cores {
         writeln!(
             out,

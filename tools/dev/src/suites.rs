@@ -23,6 +23,7 @@ pub fn test(house: &House, cycles: u32) -> Result<(), Failure> {
         run_clients(house, &programs, &[], thalweg.address())?;
     }
     compare(house, &programs, false)?;
+    in_turn(house, &programs)?;
     kill_again_and_again(house, &programs, cycles, None)?;
     step("everything passed");
     Ok(())
@@ -96,6 +97,22 @@ fn compare(house: &House, programs: &Path, itself: bool) -> Result<(), Failure> 
         let thalweg = Thalweg::start(house, programs)?;
         go(thalweg.address())
     }
+}
+
+/// The load generator's comparison with Apache Kafka, as short as it gets: that it runs with the real
+/// ones, every part of it. Its figures mean nothing.
+fn in_turn(house: &House, programs: &Path) -> Result<(), Failure> {
+    step("Thalweg and Kafka in turn");
+    run(house
+        .command(programs.join("thalweg-bench"))
+        .arg("compare-brokers")
+        .arg("--kafka")
+        .arg(setup::kafka_libs(house))
+        .arg("--dir")
+        .arg(house.cache(""))
+        .args(["--workload", "1 partition, 1 KiB", "--rounds", "1", "--duration", "1s"])
+        .args(["--run-warmup", "200ms", "--warmup", "2s", "--settle", "100ms", "--idle", "park"])
+        .args(["--fill-bytes", "10MB", "--restarts", "1", "--restart-bytes", "10MB"]))
 }
 
 /// The campaign: many cycles, optimised broker.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thalweg::record::Compression;
 
 use crate::agents::args::{AgentArgs, CoordinateArgs};
+use crate::compare_brokers::args::CompareBrokersArgs;
 use crate::load::schedule::Arrivals;
 use crate::report::condition::Condition;
 use crate::units::{Rate, parse_cpus, parse_duration, parse_pair, read};
@@ -33,6 +34,8 @@ pub enum Command {
     FirstLight(FirstLightArgs),
     /// Find the highest rate that a broker holds, and draw latency over throughput up to it.
     Saturate(SaturateArgs),
+    /// Start Thalweg and an Apache Kafka, give both the same workloads in turn, report with ratios.
+    CompareBrokers(Box<CompareBrokersArgs>),
     /// Share a run between agents, other processes or hosts, and report what they all saw.
     Coordinate(Box<CoordinateArgs>),
     /// Take a share of a coordinator's run.

@@ -1,8 +1,8 @@
 //! A first look: starts a Thalweg beside this program, runs data through it, shows the figures,
 //! stops it with SIGTERM and insists on a clean end.
 //!
-//! Not here: comparisons (`compare-brokers` will be). Lives on the process's first thread.
-//! Callers: `main`.
+//! Not here: comparisons (`compare_brokers`). Lives on the process's first thread.
+//! Callers: `main`; `compare_brokers` starts its Thalweg the same way.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
@@ -115,7 +115,11 @@ fn parts(warmup: Duration, duration: Duration) -> [(&'static str, Workload); 2] 
     ]
 }
 
-fn broker_binary(given: Option<&Path>) -> Result<PathBuf, RunError> {
+/// The broker's binary: `given`, or `thalweg` beside this program.
+///
+/// # Errors
+/// When there is none.
+pub fn broker_binary(given: Option<&Path>) -> Result<PathBuf, RunError> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => std::env::current_exe()
@@ -206,9 +210,12 @@ fn free_addr() -> io::Result<String> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string())
 }
 
-/// The first line of the broker's standard output; what follows is read and dropped, so that the
+/// The first line of a broker's standard output; what follows is read and dropped, so that the
 /// broker never blocks on a full pipe.
-fn ready_line(stdout: Option<ChildStdout>) -> io::Result<String> {
+///
+/// # Errors
+/// When it ends before, or does not say anything in time.
+pub fn ready_line(stdout: Option<ChildStdout>) -> io::Result<String> {
     let stdout = stdout.ok_or_else(|| io::Error::other("it has no standard output"))?;
     let (out, lines) = mpsc::channel();
     thread::Builder::new().name("broker-stdout".to_owned()).spawn(move || {

@@ -17,6 +17,7 @@
 //! | [`report`] | the table, the JSON, the live line, the warnings |
 //! | [`saturate`] | the search for the highest rate that is held |
 //! | [`agents`] | one run over several processes or hosts |
+//! | [`compare_brokers`] | Thalweg and Apache Kafka in turn, one report |
 //! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 
@@ -24,6 +25,7 @@ pub mod agents;
 pub mod args;
 pub mod client;
 pub mod clock;
+pub mod compare_brokers;
 pub mod first_light;
 pub mod load;
 pub mod measure;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::process::{Keeper, Process};
 use crate::run::RunError;
@@ -20,8 +20,6 @@ pub const PERFORMANCE_FLAGS: &str = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=2
      -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent \
      -XX:MaxInlineLevel=15 -Djava.awt.headless=true";
 
-/// Longest wait for a Kafka that starts: after a kill it reads its log first.
-const START_WAIT: Duration = Duration::from_secs(600);
 /// Any id will do, as long as it is one: 16 bytes in base 64.
 const CLUSTER_ID: &str = "dGhhbHdlZy1jb21wYXJlMQ";
 /// What is shown of its log when it does not start.
@@ -89,17 +87,12 @@ impl Kafka {
         self.jvm_flags.join(" ")
     }
 
-    /// Starts it on the data in `home`, or on a fresh log if there is none, free on all CPUs.
-    /// Returns when `answers` says that it does.
+    /// Starts it on the data in `home`, or on a fresh log if there is none, free on all CPUs; its
+    /// address. It takes a while until it answers there.
     ///
     /// # Errors
-    /// When it ends instead, with the end of its log, or is not up in time.
-    pub fn start(
-        &self,
-        keeper: &Arc<Keeper>,
-        home: &Path,
-        answers: impl Fn(&str) -> bool,
-    ) -> Result<(Process, String), RunError> {
+    /// When it cannot be started.
+    pub fn start(&self, keeper: &Arc<Keeper>, home: &Path) -> Result<(Process, String), RunError> {
         let failed = |error| RunError::Io("preparing Kafka", error);
         let address_file = home.join("address");
         if !home.join("data").exists() {
@@ -114,20 +107,7 @@ impl Kafka {
         let mut command = self.command(home)?;
         command.args(&self.jvm_flags).arg("-cp").arg(self.class_path());
         command.args(["kafka.Kafka", "server.properties"]);
-        let mut process = Process::spawn(keeper, "Kafka", &mut command, None)?;
-        let started = Instant::now();
-        while !answers(&address) {
-            let why = match process.ended() {
-                Some(status) => format!("it ended with {status}"),
-                None if started.elapsed() > START_WAIT => "it does not answer".to_owned(),
-                None => {
-                    thread::sleep(Duration::from_millis(20));
-                    continue;
-                }
-            };
-            return Err(not_started(home, &why));
-        }
-        Ok((process, address))
+        Ok((Process::spawn(keeper, "Kafka", &mut command, None)?, address))
     }
 
     fn format(&self, keeper: &Arc<Keeper>, home: &Path) -> Result<(), RunError> {
@@ -139,7 +119,9 @@ impl Kafka {
             match process.ended() {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => {
-                    return Err(not_started(home, &format!("its format tool ended with {status}")));
+                    let said = last_words(home);
+                    let text = format!("its format tool ended with {status}{said}");
+                    return Err(RunError::Io("preparing Kafka", io::Error::other(text)));
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
@@ -244,17 +226,17 @@ fn free_ports() -> io::Result<(u16, u16)> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no free port in 10000-30000"))
 }
 
-fn not_started(home: &Path, why: &str) -> RunError {
-    let mut tail = String::new();
-    if let Ok(mut file) = fs::File::open(home.join("kafka.out")) {
-        let len = file.metadata().map_or(0, |it| it.len());
-        let mut bytes = Vec::new();
-        // Only for people: what cannot be read is left out.
-        let _ = file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL_BYTES)));
-        let _ = file.read_to_end(&mut bytes);
-        tail = String::from_utf8_lossy(&bytes).into_owned();
-    }
-    RunError::Io("starting Kafka", io::Error::other(format!("{why}. Its output ends:\n{tail}")))
+/// The end of what a Kafka in `home` said; empty if it said nothing.
+#[must_use]
+pub fn last_words(home: &Path) -> String {
+    let Ok(mut file) = fs::File::open(home.join("kafka.out")) else { return String::new() };
+    let len = file.metadata().map_or(0, |it| it.len());
+    let mut bytes = Vec::new();
+    // Only for people: what cannot be read is left out.
+    let _ = file.seek(SeekFrom::Start(len.saturating_sub(LOG_TAIL_BYTES)));
+    let _ = file.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    if text.trim().is_empty() { String::new() } else { format!("; its output ends:\n{text}") }
 }
 
 #[cfg(test)]

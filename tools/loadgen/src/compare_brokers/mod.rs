@@ -22,9 +22,11 @@ pub mod stats;
 pub mod thalweg;
 pub mod workloads;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::report::env::Environment;
 use crate::run::{self, Outcome, RunError};
@@ -42,6 +44,11 @@ use workloads::Workload;
 /// The configuration that makes Kafka sync before it acknowledges, as Thalweg always does.
 const FLUSH_EACH: (&str, &str) = ("flush.messages", "1");
 
+/// Longest wait for a broker that starts: after a kill it may read all of its log first.
+const START_WAIT: Duration = Duration::from_secs(600);
+/// How often it is asked meanwhile.
+const ASK_EACH: Duration = Duration::from_millis(5);
+
 /// Which software a broker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -58,6 +65,22 @@ impl Kind {
         match self {
             Kind::Thalweg => "Thalweg",
             Kind::Kafka => "Kafka",
+        }
+    }
+
+    /// Its role in the tables, run as it ships.
+    #[must_use]
+    pub fn role(self) -> &'static str {
+        match self {
+            Kind::Thalweg => "Thalweg, synced",
+            Kind::Kafka => "Kafka, no sync",
+        }
+    }
+
+    fn starting(self) -> &'static str {
+        match self {
+            Kind::Thalweg => "starting Thalweg",
+            Kind::Kafka => "starting Kafka",
         }
     }
 }
@@ -87,20 +110,41 @@ pub struct Brokers<'a> {
 }
 
 impl Brokers<'_> {
-    /// Starts one on the data in `home`. Thalweg is pinned; Kafka is free until [`process::pin`].
+    /// Starts one on the data in `home`; it is ready when `answers` says so of its address. Thalweg
+    /// is pinned; Kafka is free until [`process::pin`].
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn start(&self, kind: Kind, home: &Path) -> Result<Started, RunError> {
-        let (process, address) = match kind {
+    pub fn start(
+        &self,
+        kind: Kind,
+        home: &Path,
+        answers: impl Fn(&str) -> bool,
+    ) -> Result<Started, RunError> {
+        let (mut process, address) = match kind {
             Kind::Thalweg => self.thalweg.start(self.keeper, home, self.broker_core)?,
-            Kind::Kafka => self.kafka.start(self.keeper, home, |address| self.answers(address))?,
+            Kind::Kafka => self.kafka.start(self.keeper, home)?,
         };
+        let started = Instant::now();
+        while !answers(&address) {
+            let why = match process.ended() {
+                Some(status) => format!("it ended with {status}"),
+                None if started.elapsed() > START_WAIT => "it does not answer".to_owned(),
+                None => {
+                    thread::sleep(ASK_EACH);
+                    continue;
+                }
+            };
+            let said = kafka::last_words(home);
+            let text = format!("{why}{said}");
+            return Err(RunError::Io(kind.starting(), io::Error::other(text)));
+        }
         Ok(Started { process, address })
     }
 
     /// Whether a broker takes a topic and records.
-    fn answers(&self, address: &str) -> bool {
+    #[must_use]
+    pub fn takes_records(&self, address: &str) -> bool {
         let contender = contender("", address, None, &[]);
         let times = (Duration::ZERO, Duration::from_millis(100));
         let flags = "--producers 1 --partitions 1 --batch-records 1";
@@ -181,13 +225,16 @@ fn under_load(
     workloads: &[Workload],
     comparison: &mut Comparison,
 ) -> Result<(), RunError> {
-    let start = |kind: Kind| brokers.start(kind, &brokers.folder.join(kind.name()));
+    let start = |kind: Kind| {
+        let home = brokers.folder.join(kind.name());
+        brokers.start(kind, &home, |address| brokers.takes_records(address))
+    };
     let thalweg = start(Kind::Thalweg)?;
     let kafka = start(Kind::Kafka)?;
     let (thalweg_pid, kafka_pid) = (Some(thalweg.process.pid()), Some(kafka.process.pid()));
     let contenders = [
-        contender("Thalweg, synced", &thalweg.address, thalweg_pid, &[]),
-        contender("Kafka, no sync", &kafka.address, kafka_pid, &[]),
+        contender(Kind::Thalweg.role(), &thalweg.address, thalweg_pid, &[]),
+        contender(Kind::Kafka.role(), &kafka.address, kafka_pid, &[]),
         contender("Kafka, flush.messages=1", &kafka.address, kafka_pid, &[FLUSH_EACH]),
     ];
     for contender in &contenders[..2] {

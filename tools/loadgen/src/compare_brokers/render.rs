@@ -225,7 +225,12 @@ fn with_ratio(column: &Column) -> String {
 }
 
 fn ratio_range(ratio: Spread) -> String {
-    format!("{} [{}..{}]", number(ratio.median), number(ratio.min), number(ratio.max))
+    let Spread { median, min, max } = ratio;
+    // One round has no range.
+    if min == max {
+        return number(median);
+    }
+    format!("{} [{}..{}]", number(median), number(min), number(max))
 }
 
 /// Three digits or so: what a median of a few rounds is good for.
@@ -312,7 +317,7 @@ mod tests {
             text.contains("| restart after kill -9, s | 16 partitions | 0.15 | 2.00 (12.5x) |")
         );
         // C has one round only, in which it was twice as fast.
-        assert!(text.contains("| 16 partitions | C | 0.50 [0.50..0.50] |"), "{text}");
+        assert!(text.contains("| 16 partitions | C | 0.50 |"), "{text}");
     }
 
     #[test]

@@ -20,12 +20,8 @@ const FLAGS: &str =
     "--producers 4 --partitions 16 --record-bytes 1024 --batch-records 200 --rate max";
 const PARTITIONS: i32 = 16;
 const TOPIC: &str = "restart";
-/// A broker that has not written its log by then is killed all the same.
+/// A broker that has not written its log by then is too slow to be restarted.
 const FILL_TIME_MAX: Duration = Duration::from_secs(300);
-/// A broker that does not answer by then never will.
-const ANSWER_WAIT: Duration = Duration::from_secs(600);
-/// How often it is asked.
-const ASK_EACH: Duration = Duration::from_millis(5);
 
 /// Restarts each broker `times` times on logs of `log_bytes`, in turn.
 #[must_use]
@@ -54,7 +50,7 @@ pub fn compare(brokers: &Brokers<'_>, times: u32, log_bytes: u64) -> Block {
             let _ = fs::remove_dir_all(&home);
         }
     }
-    let names = kinds.map(|kind| kind.name().to_owned());
+    let names = kinds.map(|kind| kind.role().to_owned());
     let rows = names.into_iter().zip(runs).collect();
     Block::new((Part::Restart, "kill -9"), "16 partitions, 1 KiB", FLAGS, &FIGURES, rows)
 }
@@ -66,18 +62,14 @@ fn restart(
     home: &Path,
     log_bytes: u64,
 ) -> Result<(Duration, f64), RunError> {
-    let started = brokers.start(kind, home)?;
+    let started = brokers.start(kind, home, |address| brokers.takes_records(address))?;
     let bytes = fill_and_kill(brokers, started, home, log_bytes)?;
     let begin = Instant::now();
-    let started = brokers.start(kind, home)?;
-    while !answers(brokers.bench.load_core, &started.address) {
-        if begin.elapsed() > ANSWER_WAIT {
-            let late = io::Error::from(io::ErrorKind::TimedOut);
-            return Err(RunError::Io("waiting for answers after a restart", late));
-        }
-        thread::sleep(ASK_EACH);
-    }
-    Ok((begin.elapsed(), bytes))
+    let asked = |address: &str| answers(brokers.bench.load_core, address);
+    let started = brokers.start(kind, home, asked)?;
+    let took = begin.elapsed();
+    drop(started);
+    Ok((took, bytes))
 }
 
 /// Whether the topic's partitions all have leaders that name their offsets.

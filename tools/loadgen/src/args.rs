@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
-use thalweg::record::Compression;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::agents::args::{AgentArgs, CoordinateArgs};
 use crate::compare_brokers::args::CompareBrokersArgs;
-use crate::load::schedule::Arrivals;
 use crate::report::condition::Condition;
 use crate::units::{Rate, parse_cpus, parse_duration, parse_pair, read};
 pub use crate::workload::Workload;

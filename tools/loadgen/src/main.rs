@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
 use thalweg_bench::run::Outcome;
+use thalweg_bench::workload::explain;
 use thalweg_bench::{agents, compare_brokers, first_light, null_broker, run, saturate};
 
 fn main() -> ExitCode {

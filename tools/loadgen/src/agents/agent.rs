@@ -5,7 +5,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::TcpStream;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +17,8 @@ use super::wire::{FromAgent, Hello, PROTOCOL, Share, ToAgent, pack, receive, sen
 use crate::args::{Cli, Command};
 use crate::clock::RunClock;
 use crate::run::setup::TopicChoice;
-use crate::run::{self, Outcome, Part, Prepared, RunError, RunSpec, Running};
+use crate::run::cores::{self, Part, Running};
+use crate::run::{self, Outcome, Prepared, RunError, RunSpec};
 
 /// Pause between two tries to reach a coordinator that is not there yet.
 const TRY_EACH: Duration = Duration::from_millis(100);
@@ -114,7 +114,7 @@ fn take_part(args: &AgentArgs, stream: &mut TcpStream) -> Result<(), RunError> {
         core_count: share.core_count,
         others_produce: true,
     };
-    let running = run::begin(&spec, &prepared, &part)?;
+    let running = cores::begin(&spec, &prepared, &part)?;
     forward(stream, &words, running)?;
     loop {
         match words.recv_timeout(DONE_WAIT) {
@@ -134,6 +134,7 @@ fn spec_of(args: &AgentArgs, cores: Vec<usize>, share: &Share) -> Result<RunSpec
         Ok(_) => return Err(RunError::Flags("the coordinator's flags are no run".to_owned())),
         Err(error) => return Err(RunError::Flags(format!("the coordinator's flags: {error}"))),
     };
+    let workload = run.workload.only().map_err(RunError::Flags)?;
     Ok(RunSpec {
         cores,
         idle: args.idle,
@@ -145,7 +146,7 @@ fn spec_of(args: &AgentArgs, cores: Vec<usize>, share: &Share) -> Result<RunSpec
         broker_pid: None,
         quiet: true,
         hlog: None,
-        ..run::spec_of(&run)
+        ..run::spec_of(&run, workload)
     })
 }
 
@@ -226,13 +227,13 @@ fn forward(stream: &mut TcpStream, words: &Words, running: Running) -> Result<()
             Err(RecvTimeoutError::Disconnected) => break,
         }
         // What is left stands for the other agents.
-        if !told && running.producing.load(Ordering::Acquire) == 1 {
+        if !told && running.progress.lanes() == 1 {
             send(stream, &FromAgent::Produced, &[]).map_err(lost)?;
             told = true;
         }
         match words.try_recv() {
             Ok(Ok(ToAgent::AllProduced)) => {
-                running.producing.fetch_sub(1, Ordering::Release);
+                running.progress.lane_ended();
             }
             Err(mpsc::TryRecvError::Empty) => {}
             Ok(word) => return Err(said(Ok(word))),

@@ -22,7 +22,7 @@ use crate::report::live::LiveLine;
 use crate::report::warnings::Warning;
 use crate::run::collect::{Collected, Collector};
 use crate::run::setup::TopicChoice;
-use crate::run::{self, Outcome, RunError, RunSpec};
+use crate::run::{self, Outcome, Prepared, RunError, RunSpec, cores};
 
 /// How often it is looked whether another agent has come.
 const LOOK_EACH: Duration = Duration::from_millis(20);
@@ -66,19 +66,19 @@ pub fn coordinate(
     if args.agents == 0 {
         return Err(RunError::Flags("--agents must be 1 or more".to_owned()));
     }
-    let mut spec = run::spec_of(&args.run);
-    run::check(&spec)?;
+    let mut spec = run::spec_of(&args.run, args.run.workload.only().map_err(RunError::Flags)?);
+    check(&spec)?;
     let mut agents = gather(listener, args)?;
     let prepared = run::prepare(&spec);
     let result = prepared.and_then(|prepared| {
-        let result = merged(&spec, &mut agents, flags);
+        let result = merged(&spec, &prepared, &mut agents, flags);
         prepared.clean_up(&spec);
         let (collected, window, end) = result?;
         spec.cores = agents.iter().flat_map(|agent| agent.hello.cores.clone()).collect();
         if agents.iter().any(|agent| agent.hello.idle == Idle::Park) {
             spec.idle = Idle::Park;
         }
-        let mut report = run::report(&spec, &prepared, window, collected, end);
+        let mut report = run::report(&spec, &prepared, window, collected, end, None);
         name_agents(&mut report, &agents);
         Ok(report)
     });
@@ -91,6 +91,19 @@ pub fn coordinate(
         let _ = send(&mut agent.stream, &last, &[]);
     }
     result
+}
+
+/// Looks for flags that cannot be, or not over several processes.
+fn check(spec: &RunSpec) -> Result<(), RunError> {
+    run::check(spec)?;
+    let flaw = if spec.workload.backlog > 0 {
+        Some("--backlog is counted in one process: agents cannot build one together")
+    } else if spec.workload.topics != 1 {
+        Some("agents share one topic: --topics must be 1")
+    } else {
+        None
+    };
+    flaw.map_or(Ok(()), |text| Err(RunError::Flags(text.to_owned())))
 }
 
 /// Waits for all agents.
@@ -107,7 +120,12 @@ fn gather(listener: &TcpListener, args: &CoordinateArgs) -> Result<Vec<Agent>, R
             Ok((stream, from)) => match greet(stream, from) {
                 Ok(agent) => {
                     let of = format!("{} of {wanted}", agents.len() + 1);
-                    eprintln!("agent {of}: {} at {from}, {:?}", agent.hello.host, agent.offset);
+                    let (host, offset) = (&agent.hello.host, agent.offset);
+                    eprintln!(
+                        "agent {of}: {host} at {from}, clock {:+.1} µs, known to {:.1} µs",
+                        offset.ns as f64 / 1e3,
+                        offset.uncertainty_ns as f64 / 1e3
+                    );
                     agents.push(agent);
                 }
                 // Somebody else's connection is no reason to give up.
@@ -185,7 +203,12 @@ fn of_agent(number: usize, agent: &Agent, error: impl std::fmt::Display) -> RunE
 type Merged = (Collected, Window, CoreEnd);
 
 /// The run itself.
-fn merged(spec: &RunSpec, agents: &mut [Agent], flags: &[String]) -> Result<Merged, RunError> {
+fn merged(
+    spec: &RunSpec,
+    prepared: &Prepared,
+    agents: &mut [Agent],
+    flags: &[String],
+) -> Result<Merged, RunError> {
     let core_count = hand_out(spec, agents, flags)?;
     await_ready(agents)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -193,8 +216,8 @@ fn merged(spec: &RunSpec, agents: &mut [Agent], flags: &[String]) -> Result<Merg
     let base_mono_ns = mono_ns();
     let base = instant_of(base_mono_ns).map_err(|error| RunError::Io("the clock", error))?;
     let clock = RunClock::at(base, base_wall_ms);
-    let start_ns = run::start_ns(spec, clock) + START_WAIT.as_nanos() as u64;
-    let window = run::window(spec, start_ns);
+    let start_ns = cores::start_ns(spec, prepared, clock) + START_WAIT.as_nanos() as u64;
+    let window = cores::window(spec, start_ns);
     let hlog = spec.hlog.as_deref().map(HistogramLog::create).transpose();
     let hlog = hlog.map_err(|error| RunError::Io("the histogram log", error))?;
     for (index, agent) in agents.iter_mut().enumerate() {

@@ -17,10 +17,12 @@ use crate::measure::tally::{Counters, ErrorKey, Tally};
 
 /// Rises with every change; both sides are of one version or do not talk.
 pub const PROTOCOL: u32 = 1;
-/// A second of a run has eight histograms of some KB each; verify mode's books may be larger.
+/// A second of a run has a dozen histograms of some KB each; verify mode's books may be larger.
 const FRAME_BYTES_MAX: usize = 64 << 20;
-/// Names of APIs that may come from outside; each stays in memory for ever.
-const API_NAMES_MAX: usize = 200;
+/// Names of APIs and of latencies that may come from outside; each stays in memory for ever.
+const NAMES_MAX: usize = 200;
+/// Parts that a run may have: more than steps can be typed.
+const PARTS_MAX: usize = 10_000;
 
 /// What the coordinator says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,8 +93,8 @@ pub enum FromAgent {
         second: u64,
         /// Outside the measured part.
         warmup: Box<TallyHead>,
-        /// The measured part.
-        measured: Box<TallyHead>,
+        /// The measured time's parts of which something was seen.
+        measured: Vec<(usize, TallyHead)>,
     },
     /// My producers have nothing in flight any more.
     Produced,
@@ -187,7 +189,10 @@ pub fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> io::Result<(M, Ve
 pub fn pack(interval: &Interval) -> io::Result<(FromAgent, Vec<u8>)> {
     let mut blobs = Vec::new();
     let warmup = Box::new(pack_tally(&interval.warmup, &mut blobs)?);
-    let measured = Box::new(pack_tally(&interval.measured, &mut blobs)?);
+    let mut measured = Vec::new();
+    for (part, tally) in &interval.measured {
+        measured.push((*part, pack_tally(tally, &mut blobs)?));
+    }
     let (core, second) = (interval.core, interval.second);
     Ok((FromAgent::Interval { core, second, warmup, measured }, blobs))
 }
@@ -198,11 +203,18 @@ pub fn pack(interval: &Interval) -> io::Result<(FromAgent, Vec<u8>)> {
 /// `InvalidData` if they do not fit together.
 pub fn unpack(
     warmup: &TallyHead,
-    measured: &TallyHead,
+    measured: &[(usize, TallyHead)],
     mut blobs: &[u8],
-) -> io::Result<(Tally, Tally)> {
+) -> io::Result<(Tally, Vec<(usize, Tally)>)> {
     let warmup = unpack_tally(warmup, &mut blobs)?;
-    let measured = unpack_tally(measured, &mut blobs)?;
+    let parts = measured;
+    let mut measured = Vec::new();
+    for (part, head) in parts {
+        if *part >= PARTS_MAX {
+            return Err(nonsense("a part that no run has"));
+        }
+        measured.push((*part, unpack_tally(head, &mut blobs)?));
+    }
     if blobs.is_empty() { Ok((warmup, measured)) } else { Err(nonsense("too many histograms")) }
 }
 
@@ -235,9 +247,14 @@ fn unpack_tally(head: &TallyHead, blobs: &mut &[u8]) -> io::Result<Tally> {
         let histogram: hdrhistogram::Histogram<u64> = Deserializer::new()
             .deserialize(&mut &bytes[..])
             .map_err(|error| nonsense(&format!("a histogram: {error}")))?;
-        let mut all = tally.latencies.tagged_mut();
-        let into = all.iter_mut().find(|(it, _)| it == tag);
-        let (_, into) = into.ok_or_else(|| nonsense("a histogram of an unknown kind"))?;
+        let known = tally.latencies.tagged_mut().into_iter().find(|(it, _)| it == tag);
+        let into = match known {
+            Some((_, into)) => into,
+            None => {
+                let name = interned(tag).ok_or_else(|| nonsense("too many names of latencies"))?;
+                tally.latencies.more(name)
+            }
+        };
         into.add(histogram).map_err(|_| nonsense("a histogram with values out of range"))?;
     }
     for (api, name, count) in &head.errors {
@@ -254,7 +271,7 @@ fn interned(name: &str) -> Option<&'static str> {
     if let Some(known) = names.get(name) {
         return Some(known);
     }
-    if names.len() >= API_NAMES_MAX {
+    if names.len() >= NAMES_MAX {
         return None;
     }
     let kept: &'static str = Box::leak(name.to_owned().into_boxed_str());
@@ -283,10 +300,11 @@ mod tests {
             measured.latencies.response.saturating_record(value * value);
         }
         measured.latencies.end_to_end.saturating_record(u64::MAX);
+        measured.latencies.more("connect").saturating_record(11);
         measured.count_error("Produce", "NOT_LEADER_OR_FOLLOWER");
         let mut warmup = Tally::new();
         warmup.latencies.delay.saturating_record(5);
-        Interval { core: 3, second: 4, warmup, measured }
+        Interval { core: 3, second: 4, warmup, measured: vec![(0, Tally::new()), (2, measured)] }
     }
 
     #[test]
@@ -300,7 +318,10 @@ mod tests {
             panic!("{message:?}")
         };
         let (warmup, measured) = unpack(&warmup, &measured, &blobs).expect("fits together");
-        for (sent, came) in [(&sent.warmup, &warmup), (&sent.measured, &measured)] {
+        let parts = |all: &[(usize, Tally)]| all.iter().map(|(part, _)| *part).collect::<Vec<_>>();
+        assert_eq!(parts(&sent.measured), parts(&measured));
+        let tallies = sent.measured.iter().zip(&measured).map(|((_, sent), (_, came))| (sent, came));
+        for (sent, came) in tallies.chain([(&sent.warmup, &warmup)]) {
             assert_eq!((&sent.counters, &sent.errors), (&came.counters, &came.errors));
             for ((tag, sent), (_, came)) in
                 sent.latencies.tagged().iter().zip(came.latencies.tagged())

@@ -77,7 +77,10 @@ impl Bench {
         let words = self.words(contender, flags, (warmup, duration), topic);
         let cli = Cli::try_parse_from(words);
         match cli.map(|cli| cli.command) {
-            Ok(Command::Run(args)) => run::execute(&run::spec_of(&args)),
+            Ok(Command::Run(args)) => {
+                let workload = args.workload.only().map_err(RunError::Flags)?;
+                run::execute(&run::spec_of(&args, workload))
+            }
             Ok(_) => Err(RunError::Flags(format!("`{flags}` is no run"))),
             Err(error) => Err(RunError::Flags(error.to_string())),
         }

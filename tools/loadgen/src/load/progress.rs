@@ -51,10 +51,16 @@ impl Progress {
         self.producing.fetch_sub(1, Ordering::Release);
     }
 
+    /// Lanes that are still at work.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        self.producing.load(Ordering::Acquire)
+    }
+
     /// Whether any lane is still at work.
     #[must_use]
     pub fn producing(&self) -> bool {
-        self.producing.load(Ordering::Acquire) > 0
+        self.lanes() > 0
     }
 
     /// Whether there is a backlog to build at all.

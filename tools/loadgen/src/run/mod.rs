@@ -5,6 +5,7 @@
 //! Callers: `main`, `first_light`, `saturate`, `compare_brokers`; `agents` for parts of a run.
 
 pub mod collect;
+pub mod cores;
 pub mod plan;
 pub mod setup;
 
@@ -13,41 +14,28 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg::io::reactor::probe_io_uring;
 
-use crate::args::{Acks, Idle, RunArgs, Workload};
+use crate::args::{Idle, RunArgs, Workload};
 use crate::client::admin::{self, Leader, NewTopic};
 use crate::clock::RunClock;
-use crate::load::consumer::ConsumerPlan;
-use crate::load::core::{CoreEnd, CorePlan, start};
-use crate::load::recorder::{Interval, Window};
-use crate::measure::ledger::Ledger;
+use crate::load::core::CoreEnd;
+use crate::load::frame_pool::FrameSet;
+use crate::load::progress::Drain;
+use crate::load::recorder::Window;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
 use crate::report::parts::{self, CatchUp};
 use crate::report::{Generator, Report, Target, csv, table};
-use crate::wire::batch::{BatchShape, BatchTemplate};
-use crate::wire::fetch::FetchLimits;
-use crate::wire::mark::MARK_BYTES;
+use crate::wire::pool::BatchPool;
 use collect::{Collected, Collector};
+use cores::Part;
 use setup::{Ready, TopicChoice};
-
-/// Time for the load cores to come up and connect, and for each connection more.
-const COME_UP: Duration = Duration::from_millis(300);
-const COME_UP_EACH: Duration = Duration::from_millis(1);
-/// Time for each MiB of frames that a load core copies: memory that is touched first is slow.
-const COME_UP_EACH_MIB: Duration = Duration::from_millis(4);
-/// How long a broker may take for one Produce request.
-const PRODUCE_TIMEOUT_MS: i32 = 30_000;
-/// How long answers may come after the last intended send.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Why a run could not take place.
 #[derive(Debug)]
@@ -107,8 +95,35 @@ pub enum Outcome {
 
 /// `thalweg-bench run`: its workloads, one after the other. The outcome is the worst.
 pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
-    let report = execute(&spec_of(args))?;
-    tell(args, &report)
+    let workloads = args.workload.all();
+    let mut worst = Outcome::Fine;
+    for workload in workloads {
+        let mut one = args.clone();
+        if workloads.len() > 1 {
+            for path in [&mut one.json, &mut one.csv, &mut one.hlog].into_iter().flatten() {
+                *path = with_name(path, &workload.name);
+            }
+        }
+        let outcome = one_of(&one, workload)?;
+        worst = match (worst, outcome) {
+            (Outcome::Failed, _) | (_, Outcome::Failed) => Outcome::Failed,
+            (Outcome::Condition, _) | (_, Outcome::Condition) => Outcome::Condition,
+            _ => Outcome::Fine,
+        };
+    }
+    Ok(worst)
+}
+
+/// `out.json` of workload `a` is `out.a.json`.
+fn with_name(path: &Path, name: &str) -> PathBuf {
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = name.chars().map(safe).collect();
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("{name}.{extension}"))
+}
+
+fn one_of(args: &RunArgs, workload: &Workload) -> Result<Outcome, RunError> {
+    tell(args, &execute(&spec_of(args, workload))?)
 }
 
 /// Prints the report, writes the files that `args` ask for, and judges.
@@ -206,10 +221,11 @@ pub fn allowed_cpus() -> Vec<usize> {
     if ids.is_empty() { vec![0] } else { ids }
 }
 
-/// A run whose batch is built and whose topic is there.
+/// A run whose batches are built and whose topics are there.
 pub struct Prepared {
     addr: SocketAddr,
-    batch: BatchTemplate,
+    pool: BatchPool,
+    frames: Arc<FrameSet>,
     ready: Ready,
 }
 
@@ -220,61 +236,14 @@ impl Prepared {
         &self.ready.leaders
     }
 
-    /// Deletes the run's own topic, unless it is to stay.
+    /// Deletes the run's own topics, unless they are to stay.
     pub fn clean_up(&self, spec: &RunSpec) {
-        if matches!(spec.topic, TopicChoice::Fresh(_)) && !spec.keep_topic {
-            let topic = spec.topic.name().to_owned();
-            if let Err(error) = setup::clean_up(spec.cores[0], self.addr, topic) {
-                eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
-            }
+        if matches!(spec.topic, TopicChoice::Fresh(_))
+            && !spec.keep_topic
+            && let Err(error) = setup::clean_up(spec.cores[0], self.addr, spec.topic.names())
+        {
+            eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
         }
-    }
-}
-
-/// Which of a run's load cores are this process's.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The run's clock.
-    pub clock: RunClock,
-    /// First send.
-    pub start_ns: u64,
-    /// Index of this process's first load core.
-    pub first_core: usize,
-    /// Load cores of all processes.
-    pub core_count: usize,
-    /// Whether other processes produce, too: [`Running::producing`] stays above zero by one until
-    /// somebody knows that they do not any more.
-    pub others_produce: bool,
-}
-
-/// Load cores at work.
-pub struct Running {
-    /// The run's parts.
-    pub window: Window,
-    /// What they see, second by second.
-    pub intervals: mpsc::Receiver<Interval>,
-    /// Producers' connections that have not ended; consumers wait for them.
-    pub producing: Arc<AtomicUsize>,
-    cores: Vec<JoinHandle<io::Result<CoreEnd>>>,
-}
-
-impl Running {
-    /// Waits for the end of all.
-    ///
-    /// # Errors
-    /// When one of them died.
-    pub fn join(self) -> Result<CoreEnd, RunError> {
-        let mut all = CoreEnd { finished_ns: 0, ledger: Ledger::default() };
-        for core in self.cores {
-            let end = core
-                .join()
-                .map_err(|_| io::Error::other("its thread died"))
-                .and_then(|result| result)
-                .map_err(|error| RunError::Io("a load core", error))?;
-            all.finished_ns = all.finished_ns.max(end.finished_ns);
-            all.ledger.merge(&end.ledger);
-        }
-        Ok(all)
     }
 }
 
@@ -286,7 +255,7 @@ pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
     result
 }
 
-/// Builds the batch and prepares the topic.
+/// Builds the batches and prepares the topic.
 ///
 /// # Errors
 /// When the flags cannot be, or the broker does not let us.
@@ -300,19 +269,20 @@ pub fn prepare(spec: &RunSpec) -> Result<Prepared, RunError> {
     let group = spec.workload.has_group().then(|| spec.topic.names().swap_remove(0));
     let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone(), group)
         .map_err(|error| RunError::Io("preparing the run", error))?;
-    Ok(Prepared { addr, batch, ready })
+    let frames = cores::frames_of(&spec.workload, &ready, &pool);
+    Ok(Prepared { addr, pool, frames, ready })
 }
 
 fn load(spec: &RunSpec, prepared: &Prepared) -> Result<Report, RunError> {
     let clock = RunClock::start();
     let part = Part {
         clock,
-        start_ns: start_ns(spec, clock),
+        start_ns: cores::start_ns(spec, prepared, clock),
         first_core: 0,
         core_count: spec.cores.len(),
         others_produce: false,
     };
-    let running = begin(spec, prepared, &part)?;
+    let running = cores::begin(spec, prepared, &part)?;
     let window = running.window;
     let live = LiveLine::new(!spec.quiet, spec.workload.warmup + spec.workload.duration);
     let hlog = spec.hlog.as_deref().map(HistogramLog::create).transpose();
@@ -321,47 +291,14 @@ fn load(spec: &RunSpec, prepared: &Prepared) -> Result<Report, RunError> {
     let collected = collector.collect(&running.intervals).ok_or_else(|| {
         RunError::Io("a load core", io::Error::other("is stuck: the run is lost, start it again"))
     })?;
+    let progress = running.progress.clone();
     let end = running.join()?;
-    Ok(report(spec, prepared, window, collected, end))
+    let drain = spec.workload.backlog.gt(&0).then(|| progress.drain());
+    Ok(report(spec, prepared, window, collected, end, drain))
 }
 
-/// Starts this process's load cores.
-///
-/// # Errors
-/// When they cannot be started.
-pub fn begin(spec: &RunSpec, prepared: &Prepared, part: &Part) -> Result<Running, RunError> {
-    let window = window(spec, part.start_ns);
-    let producing = Arc::new(AtomicUsize::new(usize::from(part.others_produce)));
-    let (out, intervals) = mpsc::channel();
-    let mut cores = Vec::new();
-    for plan in core_plans(spec, &prepared.ready, &prepared.batch, part, &producing)? {
-        let core = start(plan, out.clone())
-            .map_err(|error| RunError::Io("starting a load core", error))?;
-        cores.push(core);
-    }
-    Ok(Running { window, intervals, producing, cores })
-}
-
-/// When a run can begin that is started now: its load cores have to come up and connect.
-#[must_use]
-pub fn start_ns(spec: &RunSpec, clock: RunClock) -> u64 {
-    let connections = spec.workload.producers + spec.workload.consumers;
-    clock.now_ns() + nanos(COME_UP + COME_UP_EACH * connections)
-}
-
-/// The parts of a run that begins at `start_ns`.
-#[must_use]
-pub fn window(spec: &RunSpec, start_ns: u64) -> Window {
-    let measure_ns = start_ns + nanos(spec.workload.warmup);
-    let end_ns = measure_ns + nanos(spec.workload.duration);
-    Window { start_ns, measure_ns, end_ns, deadline_ns: end_ns + nanos(GRACE) }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
-}
-
-/// Puts together what came in and what is known of the run.
+/// Puts together what came in and what is known of the run; `drain` tells how its backlog was read,
+/// if it had one.
 #[must_use]
 pub fn report(
     spec: &RunSpec,
@@ -369,8 +306,9 @@ pub fn report(
     window: Window,
     collected: Collected,
     end: CoreEnd,
+    drain: Option<Drain>,
 ) -> Report {
-    let Prepared { batch, ready, .. } = prepared;
+    let Prepared { pool, ready, .. } = prepared;
     let CoreEnd { finished_ns, ledger } = end;
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
     let target = target_of(spec, ready);
@@ -392,121 +330,23 @@ pub fn report(
         Duration::from_nanos(measured_ns),
     );
     report.verification = verification;
+    report.parts = parts;
+    report.catch_up = drain.map(|drain| CatchUp::of(drain, window));
+    report.find_warnings();
     report
 }
 
-/// The plans of this process's load cores: the whole run is planned for the cores of all processes,
-/// and each takes its own.
-fn core_plans(
-    spec: &RunSpec,
-    ready: &Ready,
-    batch: &BatchTemplate,
-    part: &Part,
-    producing: &Arc<AtomicUsize>,
-) -> Result<Vec<CorePlan>, RunError> {
-    let workload = &spec.workload;
-    let clock = part.clock;
-    let idempotent_version = match (workload.idempotent, ready.versions.init_producer_id) {
-        (false, _) => None,
-        (true, Some(version)) => Some(version),
-        (true, None) => {
-            return Err(RunError::Flags("the broker does not offer InitProducerId".to_owned()));
-        }
-    };
-    // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
-    let run = (clock.wall_ms(0) & 0xff) as u8;
-    let greeting = ready.versions.api_versions;
-    let verify = workload.verify.then(|| verify_run(part));
-    let lanes = plan::lanes(
-        workload,
-        &ready.leaders,
-        part.start_ns,
-        run,
-        idempotent_version,
-        greeting,
-        verify,
-    );
-    let mut plans: Vec<CorePlan> = spec
-        .cores
-        .iter()
-        .enumerate()
-        .map(|(index, &cpu)| CorePlan {
-            index: part.first_core + index,
-            cpu,
-            idle: spec.idle,
-            clock,
-            window: window(spec, part.start_ns),
-            topic: spec.topic.name().to_owned(),
-            produce_version: ready.versions.produce,
-            acks: workload.acks.wire(),
-            batch: batch.clone(),
-            lanes: Vec::new(),
-            consumers: Vec::new(),
-            churn: churn.next().flatten(),
-            rebalances: plan::rebalances(&common).filter(|_| index == 0),
-            progress: progress.clone(),
-        })
-        .collect();
-    let consumers = consumer_plans(spec, ready, batch, run, verify);
-    // Connection by connection over all cores; those of other processes are theirs.
-    let own = |idx: usize| (idx % part.core_count).checked_sub(part.first_core);
-    let offset = lanes.len();
-    for (idx, lane) in lanes.into_iter().enumerate() {
-        if let Some(plan) = own(idx).and_then(|core| plans.get_mut(core)) {
-            plan.lanes.push(lane);
-            producing.fetch_add(1, Ordering::Relaxed);
-        }
+fn target_of(spec: &RunSpec, ready: &Ready) -> Target {
+    let leaders: BTreeSet<SocketAddr> = ready.leaders.iter().map(|it| it.addr).collect();
+    Target {
+        bootstrap: spec.bootstrap.clone(),
+        topic: spec.topic.name().to_owned(),
+        leaders: leaders.len(),
+        versions: ready.versions,
+        topic_configs: ready.topic_configs.clone(),
+        pid: spec.broker_pid,
+        cpus: spec.broker_pid.and_then(proc::working_cpus),
     }
-    for (idx, consumer) in consumers.into_iter().enumerate() {
-        if let Some(plan) = own(offset + idx).and_then(|core| plans.get_mut(core)) {
-            plan.consumers.push(consumer);
-        }
-    }
-    Ok(plans)
-}
-
-fn consumer_plans(
-    spec: &RunSpec,
-    ready: &Ready,
-    batch: &BatchTemplate,
-    run: u8,
-    verify: Option<u64>,
-) -> Vec<ConsumerPlan> {
-    let workload = &spec.workload;
-    let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
-    let limits = FetchLimits {
-        wait_ms: FETCH_WAIT_MS,
-        bytes_min: 1,
-        bytes_max: partition_bytes_max.max(50 << 20),
-        partition_bytes_max,
-    };
-    let mut plans = Vec::new();
-    for consumer in 0..workload.consumers {
-        let mine = plan::share(consumer, workload.consumers, ready.leaders.len() as u32);
-        for (leader, partitions) in plan::by_leader(&mine, &ready.leaders) {
-            plans.push(ConsumerPlan {
-                leader,
-                topic: spec.topic.name().to_owned(),
-                partitions: partitions
-                    .into_iter()
-                    .map(|part| (part, ready.offsets.get(&part).copied().unwrap_or(0)))
-                    .collect(),
-                limits,
-                greeting: ready.versions.api_versions,
-                run,
-                stamp_at: batch.stamp_at().filter(|_| verify.is_none()),
-                timed: workload.producers > 0,
-                verify,
-            });
-        }
-    }
-    plans
-}
-
-/// A number that no other run on this topic has, and all processes of this one: when it began, to
-/// the ns.
-fn verify_run(part: &Part) -> u64 {
-    part.clock.wall_ms(0).cast_unsigned() << 16 | part.start_ns & 0xffff
 }
 
 fn bootstrap_addr(bootstrap: &str) -> Result<SocketAddr, RunError> {
@@ -518,10 +358,10 @@ fn bootstrap_addr(bootstrap: &str) -> Result<SocketAddr, RunError> {
         .map_err(|error| RunError::Io("the bootstrap address", io::Error::other(error)))
 }
 
-/// Whether the flags can be.
+/// Looks for flags that cannot be.
 ///
 /// # Errors
-/// When they cannot, and why.
+/// Says which.
 pub fn check(spec: &RunSpec) -> Result<(), RunError> {
     let workload = &spec.workload;
     let allowed = allowed_cpus();

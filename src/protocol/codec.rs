@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_wire::{KafkaMessage, KafkaRequest, KafkaResponse, OutboundFrameLimits};
 use kafka_wire_core::{ApiVersion, DecodeError, DecodeLimits, Decoder};
 
+use super::header::parse_response_header_as;
 use super::{ApiKey, ClientHeader, EncodeError, FRAME_PREFIX_BYTES, Malformed};
 use crate::base::ids::TopicId;
 
@@ -68,6 +69,27 @@ pub fn decode_response<M: KafkaResponse>(body: Bytes, version: i16) -> Result<M,
         .map_err(|error| malformed::<M>(&error))
 }
 
+/// Reads a response with its header (the frame without its length prefix), as a client does, also
+/// of APIs that this broker does not serve; returns the correlation id and the message.
+///
+/// # Errors
+/// [`Malformed`] if it is none.
+pub fn decode_response_frame<M: KafkaResponse>(
+    frame: &Bytes,
+    version: i16,
+) -> Result<(i32, M), Malformed> {
+    let (correlation_id, body) =
+        parse_response_header_as(frame, response_header_version::<M>(version))?;
+    Ok((correlation_id, decode_response(body, version)?))
+}
+
+fn response_header_version<M: KafkaResponse>(version: i16) -> i16 {
+    match ApiKey::from_code(M::API_KEY.value()) {
+        Some(api) => api.response_header_version(version),
+        None => i16::from(M::is_flexible(ApiVersion::new(version))),
+    }
+}
+
 /// A response, as a frame with its header.
 ///
 /// # Errors
@@ -78,10 +100,7 @@ pub fn encode_response<M: KafkaResponse>(
     version: i16,
     message: &M,
 ) -> Result<Bytes, EncodeError> {
-    let header_version = match ApiKey::from_code(M::API_KEY.value()) {
-        Some(api) => api.response_header_version(version),
-        None => i16::from(M::is_flexible(ApiVersion::new(version))),
-    };
+    let header_version = response_header_version::<M>(version);
     let mut frame = BytesMut::with_capacity(256);
     frame.extend_from_slice(&[0; FRAME_PREFIX_BYTES]);
     frame.extend_from_slice(&correlation_id.to_be_bytes());

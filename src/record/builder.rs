@@ -15,6 +15,7 @@ use super::header::{ATTRIBUTE_CONTROL, ATTRIBUTE_TRANSACTIONAL, BatchHeader, Hea
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     compression: Compression,
+    level: Option<i32>,
     fields: HeaderFields,
     payload: Vec<u8>,
     scratch: Vec<u8>,
@@ -28,6 +29,7 @@ impl BatchBuilder {
     pub fn new(compression: Compression, base_timestamp: i64) -> BatchBuilder {
         BatchBuilder {
             compression,
+            level: None,
             fields: HeaderFields {
                 attributes: compression.id(),
                 base_offset: Offset::ZERO,
@@ -44,6 +46,13 @@ impl BatchBuilder {
             scratch: Vec::new(),
             too_large: false,
         }
+    }
+
+    /// Compresses at `level` instead of the codec's default: gzip 1 to 9, zstd -131072 to 22, and
+    /// none that the others would know.
+    pub fn level(&mut self, level: Option<i32>) -> &mut BatchBuilder {
+        self.level = level;
+        self
     }
 
     /// Appends one record. Null keys, values and header values are `None`; a header's key cannot
@@ -143,7 +152,7 @@ impl BatchBuilder {
         if self.compression == Compression::None {
             return RecordBatch::seal(header, &self.payload);
         }
-        RecordBatch::seal(header, &codec::compress(self.compression, &self.payload)?)
+        RecordBatch::seal(header, &codec::compress_at(self.compression, self.level, &self.payload)?)
     }
 }
 

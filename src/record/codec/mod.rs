@@ -37,12 +37,24 @@ pub enum CodecError {
 /// # Errors
 /// `TooLarge` if a codec cannot take so many bytes (4 GiB and more).
 pub fn compress(compression: Compression, plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+    compress_at(compression, None, plain)
+}
+
+/// The same at `level`, of the codecs that have levels here: gzip (1 to 9) and zstd (-131072 to 22).
+///
+/// # Errors
+/// As [`compress`]; a level that a codec does not know is the nearest that it knows.
+pub fn compress_at(
+    compression: Compression,
+    level: Option<i32>,
+    plain: &[u8],
+) -> Result<Vec<u8>, CodecError> {
     match compression {
         Compression::None => Ok(plain.to_vec()),
-        Compression::Gzip => gzip::compress(plain),
+        Compression::Gzip => gzip::compress(plain, level),
         Compression::Snappy => snappy::compress(plain),
         Compression::Lz4 => lz4::compress(plain),
-        Compression::Zstd => zstd::compress(plain),
+        Compression::Zstd => zstd::compress(plain, level),
     }
 }
 

@@ -28,11 +28,13 @@ fn corrupt(reason: &'static str) -> CodecError {
     CodecError::Corrupt { codec: "zstd", reason }
 }
 
-pub(super) fn compress(plain: &[u8]) -> Result<Vec<u8>, CodecError> {
+pub(super) fn compress(plain: &[u8], level: Option<i32>) -> Result<Vec<u8>, CodecError> {
     let kept = ENCODER.try_with(Cell::take).ok().flatten();
     let mut context = kept.or_else(CCtx::try_create).ok_or(corrupt("no memory for the encoder"))?;
     let mut out = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
-    let written = context.compress(&mut out, plain, zstd::DEFAULT_COMPRESSION_LEVEL);
+    // zstd itself takes a level out of bounds for the nearest.
+    let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    let written = context.compress(&mut out, plain, level);
     let _ = ENCODER.try_with(|encoder| encoder.set(Some(context)));
     written.map_err(|_| corrupt("the encoder refused the bytes"))?;
     Ok(out)

@@ -12,6 +12,17 @@ use crate::setup;
 
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What is not as it always is.
+#[derive(Default)]
+pub struct Wishes {
+    /// Listeners (`NAME://HOST:PORT`) beside `PLAINTEXT` on the port.
+    pub listeners: Vec<String>,
+    /// Settings (`key=value`) on top of the defaults.
+    pub settings: Vec<String>,
+    /// Words for the command that formats the storage.
+    pub format: Vec<String>,
+}
+
 /// A running Kafka; stopped, and its data deleted, when it goes out of scope.
 pub struct Kafka {
     child: Option<Child>,
@@ -22,10 +33,11 @@ pub struct Kafka {
 impl Kafka {
     /// Starts one on a free port.
     pub fn start(house: &House) -> Result<Kafka, Failure> {
-        Kafka::start_on(house, broker::free_port()?, &[])
+        Kafka::start_with(house, broker::free_port()?, &Wishes::default())
     }
 
-    fn start_on(house: &House, port: u16, settings: &[String]) -> Result<Kafka, Failure> {
+    /// Starts one on `port` as `wishes` say.
+    pub fn start_with(house: &House, port: u16, wishes: &Wishes) -> Result<Kafka, Failure> {
         setup::for_kafka(house)?;
         step(&format!("Apache Kafka {} on port {port}", crate::versions::KAFKA));
         let folder = folder(house, port);
@@ -35,10 +47,10 @@ impl Kafka {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).during("creating Kafka's folder")?;
         let controller = broker::free_port()?;
-        let properties = properties(port, controller, &folder, settings);
+        let properties = properties(port, controller, &folder, wishes);
         fs::write(folder.join("server.properties"), properties).during("writing settings")?;
         fs::write(folder.join("log4j2.properties"), LOGGING).during("writing settings")?;
-        format_storage(house, &folder)?;
+        format_storage(house, &folder, &wishes.format)?;
         let child = java(house, &folder, "512m")
             .args(["kafka.Kafka", "server.properties"])
             .spawn()
@@ -91,7 +103,8 @@ impl Drop for Kafka {
 
 /// Starts one and leaves it running.
 pub fn start_detached(house: &House, port: u16, settings: &[String]) -> Result<(), Failure> {
-    let mut kafka = Kafka::start_on(house, port, settings)?;
+    let wishes = Wishes { settings: settings.to_vec(), ..Wishes::default() };
+    let mut kafka = Kafka::start_with(house, port, &wishes)?;
     kafka.child = None;
     println!("stop it with: cargo dev kafka stop --port {port}");
     Ok(())
@@ -115,19 +128,20 @@ fn folder(house: &House, port: u16) -> PathBuf {
     house.cache(&format!("kafka-run/{port}"))
 }
 
-fn properties(port: u16, controller: u16, folder: &Path, settings: &[String]) -> String {
+fn properties(port: u16, controller: u16, folder: &Path, wishes: &Wishes) -> String {
+    let more: String = wishes.listeners.iter().map(|address| format!(",{address}")).collect();
     let data = folder.join("data");
     let fixed = format!(
         "process.roles=broker,controller\nnode.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=CONTROLLER://127.0.0.1:{controller},PLAINTEXT://127.0.0.1:{port}{more}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{more}\n\
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\n",
         data.display()
     );
-    fixed + SINGLE_NODE + &settings.join("\n") + "\n"
+    fixed + SINGLE_NODE + &wishes.settings.join("\n") + "\n"
 }
 
 /// Internal topics with one replica, and no waiting for further members of a group.
@@ -158,12 +172,13 @@ fn java(house: &House, folder: &Path, heap: &str) -> Command {
     java
 }
 
-fn format_storage(house: &House, folder: &Path) -> Result<(), Failure> {
+fn format_storage(house: &House, folder: &Path, more: &[String]) -> Result<(), Failure> {
     // Any id will do, as long as it is one: 16 bytes in base 64.
     let words = ["format", "-t", "dGhhbHdlZy1yZWZlcmVlMQ", "-c", "server.properties"];
     let status = java(house, folder, "128m")
         .arg("kafka.tools.StorageTool")
         .args(words)
+        .args(more)
         .status()
         .during("formatting Kafka's storage")?;
     if status.success() {

@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod house;
 mod kafka;
+mod loadgen;
 mod setup;
 mod suites;
 mod versions;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(long)]
         itself: bool,
     },
+    /// The load generator against Apache Kafka: TLS, SASL, transactions, every codec.
+    Loadgen,
     /// Kill the broker under load, again and again.
     Crash {
         #[arg(long, default_value_t = 1_000)]
@@ -104,6 +107,7 @@ fn run(command: Command, house: &House) -> Result<(), Failure> {
         Command::Test { cycles } => suites::test(house, cycles),
         Command::Clients { clients, broker } => suites::clients(house, &clients, &broker),
         Command::Differential { itself } => suites::differential(house, itself),
+        Command::Loadgen => loadgen::test(house),
         Command::Crash { cycles, seed } => suites::crash(house, cycles, seed),
         Command::Fuzz { minutes } => suites::fuzz(house, minutes),
         Command::Bench { filter } => suites::bench(house, filter.as_deref()),

@@ -54,6 +54,8 @@ pub struct NullOptions {
     pub misdeed: Option<Misdeed>,
     /// Records a second that it takes: one server, one queue, for all connections.
     pub capacity: Option<f64>,
+    /// The address that it names in its answers, if clients meet it elsewhere.
+    pub advertise: Option<SocketAddr>,
     /// Spin when idle, as the load cores do.
     pub spin: bool,
 }
@@ -100,7 +102,7 @@ pub fn start(cpu: usize, listen: SocketAddr, options: NullOptions) -> io::Result
 async fn serve(listener: &TcpListener, options: NullOptions) {
     let Ok(addr) = listener.local_addr() else { return };
     let broker = Rc::new(NullBroker {
-        addr,
+        addr: options.advertise.unwrap_or(addr),
         options,
         topics: RefCell::default(),
         first_produce: RefCell::default(),

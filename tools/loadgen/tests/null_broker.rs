@@ -23,6 +23,7 @@ fn load_to(addr: SocketAddr, flags: &str, hlog: Option<PathBuf>) -> Report {
     let cpus = run::allowed_cpus();
     let spec = RunSpec {
         bootstrap: addr.to_string(),
+        security: args.security,
         cores: vec![*cpus.last().expect("a CPU")],
         topic: run::fresh_topic(&workload, Vec::new(), -1),
         workload,

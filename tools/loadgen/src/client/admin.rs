@@ -4,21 +4,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest,
 };
 use serde::Serialize;
-use thalweg::io::tcp::TcpStream;
 use thalweg::protocol::ErrorCode;
 use thalweg::protocol::codec::messages;
 
-use super::call::{CLIENT_ID, call};
+use super::call::call;
+use super::dial::{Connected, Dialer, GREETING};
 use super::error_name;
+use super::features::{
+    Api, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, FETCH, INIT_PRODUCER_ID, LIST_OFFSETS,
+    METADATA, Needs, Offer, PRODUCE, TxnVersions,
+};
 use super::frames::{Broken, FrameReader};
-use super::group::{self, GroupVersions};
+use super::stream::Stream;
 use crate::wire::produce::ProducerIdentity;
 
 /// What stops a run before it starts.
@@ -27,7 +31,9 @@ pub enum AdminError {
     /// The connection failed.
     Broken(&'static str, Broken),
     /// The broker lacks an API, or every version of it that this tool speaks.
-    Lacks(&'static str),
+    Lacks(String),
+    /// The run asks for what the broker does not offer, or not for so long.
+    Unfit(String),
     /// The broker refused.
     Refused(&'static str, String),
     /// The broker lacks these APIs, without which there are no consumer groups.
@@ -40,12 +46,8 @@ impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AdminError::Broken(what, broken) => write!(f, "{what}: {broken}"),
-            AdminError::Lacks(api) => write!(f, "the broker does not offer a usable {api}"),
-            AdminError::LacksGroups(apis) => write!(
-                f,
-                "rebalances need consumer groups, and the broker does not offer a usable {}",
-                apis.join(", ")
-            ),
+            AdminError::Lacks(api) => write!(f, "the broker does not offer {api}"),
+            AdminError::Unfit(why) => f.write_str(why),
             AdminError::Refused(what, why) => write!(f, "{what}: the broker says {why}"),
             AdminError::Address(host, error) => write!(f, "cannot resolve {host}: {error}"),
         }
@@ -53,35 +55,6 @@ impl fmt::Display for AdminError {
 }
 
 impl std::error::Error for AdminError {}
-
-/// An API that this tool uses: its key, name, and the versions that it can speak.
-struct Api {
-    key: i16,
-    name: &'static str,
-    min: i16,
-    max: i16,
-}
-
-/// The ApiVersions version that is tried first: the first that names the client.
-const GREETING: i16 = 3;
-
-/// Topics in one request.
-const TOPICS_MAX: usize = 500;
-
-const PRODUCE: Api = Api { key: 0, name: "Produce", min: 9, max: 12 };
-const FETCH: Api = Api { key: 1, name: "Fetch", min: 12, max: 12 };
-const LIST_OFFSETS: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 7 };
-const METADATA: Api = Api { key: 3, name: "Metadata", min: 4, max: 12 };
-const CREATE_TOPICS: Api = Api { key: 19, name: "CreateTopics", min: 2, max: 7 };
-const DELETE_TOPICS: Api = Api { key: 20, name: "DeleteTopics", min: 1, max: 5 };
-// Group APIs below their flexible versions: see `group`.
-const FIND_COORDINATOR: Api = Api { key: 10, name: "FindCoordinator", min: 1, max: 2 };
-const JOIN_GROUP: Api = Api { key: 11, name: "JoinGroup", min: 2, max: 5 };
-const HEARTBEAT: Api = Api { key: 12, name: "Heartbeat", min: 0, max: 3 };
-const LEAVE_GROUP: Api = Api { key: 13, name: "LeaveGroup", min: 0, max: 2 };
-const SYNC_GROUP: Api = Api { key: 14, name: "SyncGroup", min: 0, max: 3 };
-const INIT_PRODUCER_ID: Api = Api { key: 22, name: "InitProducerId", min: 0, max: 4 };
-const DESCRIBE_CONFIGS: Api = Api { key: 32, name: "DescribeConfigs", min: 1, max: 4 };
 
 /// The versions of the hot path that both sides speak.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -92,6 +65,8 @@ pub struct HotVersions {
     pub fetch: i16,
     /// InitProducerId, where the broker has it.
     pub init_producer_id: Option<i16>,
+    /// Of a transaction's requests, where the broker has them.
+    pub transactions: Option<TxnVersions>,
     /// ApiVersions, with which each connection begins.
     pub api_versions: i16,
 }
@@ -135,47 +110,92 @@ impl NewTopic {
 
 /// A connection for administration.
 pub struct Admin {
-    stream: TcpStream,
+    addr: SocketAddr,
+    dialer: Dialer,
+    stream: Stream,
     reader: FrameReader,
-    offered: BTreeMap<i16, (i16, i16)>,
+    offer: Offer,
     greeting: i16,
+    session_lifetime_ms: i64,
+    /// Whether anything was answered after the greeting.
+    admitted: bool,
 }
 
 impl Admin {
     /// Connects and asks which versions the broker speaks.
-    pub async fn connect(addr: SocketAddr) -> Result<Admin, AdminError> {
+    pub async fn connect(dialer: &Dialer, addr: SocketAddr) -> Result<Admin, AdminError> {
         let broken = |broken| AdminError::Broken("connecting to the broker", broken);
-        let stream = TcpStream::connect(addr).await.map_err(|error| broken(error.into()))?;
-        let mut reader = FrameReader::new(stream.clone());
-        if let Ok(answer) = greet(&stream, &mut reader, GREETING).await
-            && answer.error_code != ErrorCode::UnsupportedVersion.code()
-        {
-            return Admin::with(stream, reader, &answer, GREETING);
+        match dialer.connect(addr, GREETING).await {
+            Ok(connected)
+                if connected.answer.error_code != ErrorCode::UnsupportedVersion.code() =>
+            {
+                return Admin::with(dialer, addr, connected, GREETING);
+            }
+            Err(Broken::Refused(why)) => return Err(broken(Broken::Refused(why))),
+            // An old broker answers in version 0 (KIP-511), which does not read as 3, or closes.
+            Ok(_) | Err(_) => {}
         }
-        // An old broker answers in version 0 (KIP-511), which does not read as 3, or closes.
-        let stream = TcpStream::connect(addr).await.map_err(|error| broken(error.into()))?;
-        let mut reader = FrameReader::new(stream.clone());
-        let answer = greet(&stream, &mut reader, 0).await.map_err(broken)?;
-        Admin::with(stream, reader, &answer, 0)
+        let connected = dialer.connect(addr, 0).await.map_err(|error| match error {
+            Broken::Closed if dialer.secures() == (false, false) => {
+                broken(Broken::Refused(format!(
+                    "{addr} closes the connection at once: does this listener speak TLS (--tls)?"
+                )))
+            }
+            other => broken(other),
+        })?;
+        Admin::with(dialer, addr, connected, 0)
     }
 
     fn with(
-        stream: TcpStream,
-        reader: FrameReader,
-        answer: &messages::ApiVersionsResponse,
+        dialer: &Dialer,
+        addr: SocketAddr,
+        connected: Connected,
         greeting: i16,
     ) -> Result<Admin, AdminError> {
+        let Connected { stream, reader, answer, session_lifetime_ms } = connected;
         check("ApiVersions", answer.error_code, None)?;
-        let offered =
-            answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version)));
-        Ok(Admin { stream, reader, offered: offered.collect(), greeting })
+        Ok(Admin {
+            addr,
+            dialer: dialer.clone(),
+            stream,
+            reader,
+            offer: Offer::from(&answer),
+            greeting,
+            session_lifetime_ms,
+            admitted: false,
+        })
+    }
+
+    /// Says whether the broker has all that a run needs that lasts `lasts_ms`.
+    pub fn check(&self, needs: &Needs, lasts_ms: u64) -> Result<(), AdminError> {
+        if let Some(sentence) = self.offer.missing(self.addr, needs) {
+            return Err(AdminError::Unfit(sentence));
+        }
+        match u64::try_from(self.session_lifetime_ms) {
+            Ok(lifetime_ms) if lifetime_ms > 0 && lifetime_ms <= lasts_ms => {
+                Err(AdminError::Unfit(format!(
+                    "SASL: {} ends sessions after {:.1} s (connections.max.reauth.ms), and this \
+                     tool does not authenticate again: make the run shorter",
+                    self.addr,
+                    lifetime_ms as f64 / 1e3
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the connection is encrypted, where it is.
+    #[must_use]
+    pub fn encryption(&self) -> Option<String> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => stream.agreed(),
+        }
     }
 
     /// The best version that both sides speak.
     fn version(&self, api: &Api) -> Result<i16, AdminError> {
-        let &(min, max) = self.offered.get(&api.key).ok_or(AdminError::Lacks(api.name))?;
-        let best = api.max.min(max);
-        if best >= api.min.max(min) { Ok(best) } else { Err(AdminError::Lacks(api.name)) }
+        self.offer.version(api).map_err(AdminError::Lacks)
     }
 
     /// Versions for the load itself.
@@ -184,6 +204,7 @@ impl Admin {
             produce: self.version(&PRODUCE)?,
             fetch: self.version(&FETCH)?,
             init_producer_id: self.version(&INIT_PRODUCER_ID).ok(),
+            transactions: self.offer.transactions().ok(),
             api_versions: self.greeting,
         })
     }
@@ -235,72 +256,59 @@ impl Admin {
                 config
             })
             .collect();
-        for names in topic.names().chunks(TOPICS_MAX) {
-            let mut request = CreateTopicsRequest::default();
-            let named = names.iter().map(|name| {
-                let mut topic = wanted.clone();
-                topic.name = name.as_str().into();
-                topic
-            });
-            request.topics = named.collect();
-            request.timeout_ms = 30_000;
-            let answer = self.call("creating the topic", version, &request).await?;
-            if answer.topics.len() != names.len() {
-                return Err(AdminError::Refused("creating the topic", "too little".to_owned()));
-            }
-            for result in &answer.topics {
-                let message = result.error_message.as_ref().map(|text| text.as_str());
-                check("creating the topic", result.error_code, message)?;
-            }
-        }
-        Ok(())
+        let mut request = CreateTopicsRequest::default();
+        request.topics = vec![wanted];
+        request.timeout_ms = 30_000;
+        let answer = self.call("creating the topic", version, &request).await?;
+        let result = answer
+            .topics
+            .first()
+            .ok_or(AdminError::Refused("creating the topic", "nothing".to_owned()))?;
+        let message = result.error_message.as_ref().map(|text| text.as_str());
+        check("creating the topic", result.error_code, message)
     }
 
-    /// Deletes the topics `names`.
-    pub async fn delete_topics(&mut self, names: &[String]) -> Result<(), AdminError> {
+    /// Deletes topic `name`.
+    pub async fn delete_topic(&mut self, name: &str) -> Result<(), AdminError> {
         let version = self.version(&DELETE_TOPICS)?;
-        for names in names.chunks(TOPICS_MAX) {
-            let mut request = DeleteTopicsRequest::default();
-            request.topic_names = names.iter().map(|name| name.as_str().into()).collect();
-            request.timeout_ms = 30_000;
-            let answer = self.call("deleting the topic", version, &request).await?;
-            for result in &answer.responses {
-                check("deleting the topic", result.error_code, None)?;
-            }
-        }
-        Ok(())
+        let mut request = DeleteTopicsRequest::default();
+        request.topic_names = vec![name.into()];
+        request.timeout_ms = 30_000;
+        let answer = self.call("deleting the topic", version, &request).await?;
+        let code = answer.responses.first().map_or(0, |it| it.error_code);
+        check("deleting the topic", code, None)
     }
 
-    /// The leaders of all partitions of `topics`, topic by topic and in order; `None` while some
-    /// have none yet.
-    pub async fn leaders(&mut self, topics: &[String]) -> Result<Option<Vec<Leader>>, AdminError> {
+    /// The leaders of all partitions of `topic`, in order; `None` while some have none yet.
+    pub async fn leaders(&mut self, topic: &str) -> Result<Option<Vec<Leader>>, AdminError> {
         let version = self.version(&METADATA)?;
-        let mut leaders = Vec::new();
-        for (chunk, names) in topics.chunks(TOPICS_MAX).enumerate() {
-            let wanted = names.iter().map(|name| {
-                let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
-                wanted.name = Some(name.as_str().into());
-                wanted
-            });
-            let mut request = MetadataRequest::default();
-            request.topics = Some(wanted.collect());
-            request.allow_auto_topic_creation = false;
-            let answer = self.call("asking for the leaders", version, &request).await?;
-            let mut addrs = BTreeMap::new();
-            for broker in &answer.brokers {
-                let port = u16::try_from(broker.port).unwrap_or(0);
-                addrs.insert(broker.node_id, resolve(broker.host.as_str(), port)?);
-            }
-            for (idx, name) in names.iter().enumerate() {
-                let topic = (chunk * TOPICS_MAX + idx) as u32;
-                let is_it = |it: &&messages::metadata_response::MetadataResponseTopic| {
-                    it.name.as_ref().is_some_and(|it| it.as_str() == name)
-                };
-                let Some(found) = answer.topics.iter().find(is_it) else { return Ok(None) };
-                match leaders_of(topic, found, &addrs)? {
-                    Some(found) => leaders.extend(found),
-                    None => return Ok(None),
+        let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
+        wanted.name = Some(topic.into());
+        let mut request = MetadataRequest::default();
+        request.topics = Some(vec![wanted]);
+        request.allow_auto_topic_creation = false;
+        let answer = self.call("asking for the leaders", version, &request).await?;
+        let Some(found) = answer.topics.first() else { return Ok(None) };
+        match found.error_code {
+            0 => {}
+            3 | 5 => return Ok(None), // not known here yet, or no leader yet
+            code => check("asking for the leaders", code, None)?,
+        }
+        let mut addrs = BTreeMap::new();
+        for broker in &answer.brokers {
+            let port = u16::try_from(broker.port).unwrap_or(0);
+            let host = broker.host.as_str();
+            let addr = self.dialer.resolve(host, port);
+            let addr = addr.map_err(|error| AdminError::Address(host.to_owned(), error))?;
+            addrs.insert(broker.node_id, addr);
+        }
+        let mut leaders = Vec::with_capacity(found.partitions.len());
+        for partition in &found.partitions {
+            match addrs.get(&partition.leader_id) {
+                Some(&addr) if partition.error_code == 0 => {
+                    leaders.push(Leader { partition: partition.partition_index, addr });
                 }
+                _ => return Ok(None),
             }
         }
         Ok(if leaders.is_empty() { None } else { Some(leaders) })
@@ -364,53 +372,22 @@ impl Admin {
         version: i16,
         request: &R,
     ) -> Result<R::Response, AdminError> {
-        call(&self.stream, &mut self.reader, version, request)
-            .await
-            .map_err(|broken| AdminError::Broken(what, broken))
+        let answer = call(&self.stream, &mut self.reader, version, request).await;
+        let answer = answer.map_err(|broken| match broken {
+            Broken::Closed if !self.admitted && !self.dialer.secures().1 => Broken::Refused(
+                "closed by the broker: does this listener want SASL (--sasl-mechanism)?".to_owned(),
+            ),
+            other => other,
+        });
+        let answer = answer.map_err(|broken| AdminError::Broken(what, broken))?;
+        self.admitted = true;
+        Ok(answer)
     }
-}
-
-/// The leaders of one topic's partitions, in order; `None` while some have none yet.
-fn leaders_of(
-    topic: u32,
-    found: &messages::metadata_response::MetadataResponseTopic,
-    addrs: &BTreeMap<i32, SocketAddr>,
-) -> Result<Option<Vec<Leader>>, AdminError> {
-    match found.error_code {
-        0 => {}
-        3 | 5 => return Ok(None), // not known here yet, or no leader yet
-        code => check("asking for the leaders", code, None)?,
-    }
-    let mut leaders = Vec::with_capacity(found.partitions.len());
-    for partition in &found.partitions {
-        match addrs.get(&partition.leader_id) {
-            Some(&addr) if partition.error_code == 0 => {
-                leaders.push(Leader { topic, partition: partition.partition_index, addr });
-            }
-            _ => return Ok(None),
-        }
-    }
-    leaders.sort_by_key(|leader| leader.partition);
-    Ok(if leaders.is_empty() { None } else { Some(leaders) })
-}
-
-/// Begins a connection as Kafka's clients do; a broker may bound its first frame tightly.
-pub async fn greet(
-    stream: &TcpStream,
-    reader: &mut FrameReader,
-    version: i16,
-) -> Result<messages::ApiVersionsResponse, Broken> {
-    let mut request = ApiVersionsRequest::default();
-    if version >= GREETING {
-        request.client_software_name = CLIENT_ID.into();
-        request.client_software_version = env!("CARGO_PKG_VERSION").into();
-    }
-    call(stream, reader, version, &request).await
 }
 
 /// A producer id of its own for this connection.
 pub async fn init_producer(
-    stream: &TcpStream,
+    stream: &Stream,
     reader: &mut FrameReader,
     version: i16,
 ) -> Result<ProducerIdentity, Broken> {
@@ -419,18 +396,10 @@ pub async fn init_producer(
     request.transaction_timeout_ms = 60_000;
     let answer = call(stream, reader, version, &request).await?;
     if answer.error_code != 0 {
-        return Err(Broken::Nonsense("no producer id was given"));
+        let why = error_name(answer.error_code);
+        return Err(Broken::Refused(format!("InitProducerId: the broker says {why}")));
     }
     Ok(ProducerIdentity { id: answer.producer_id, epoch: answer.producer_epoch })
-}
-
-/// Resolves a broker's address. Blocking, so only before a run.
-pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, AdminError> {
-    let address = |error| AdminError::Address(host.to_owned(), error);
-    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(address)?.collect();
-    // Brokers mostly listen on IPv4; a name with both is tried there first.
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.into_iter().next().ok_or_else(|| address(io::Error::from(io::ErrorKind::NotFound)))
 }
 
 fn check(what: &'static str, code: i16, message: Option<&str>) -> Result<(), AdminError> {

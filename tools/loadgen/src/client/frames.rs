@@ -6,7 +6,8 @@ use std::io;
 use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
-use thalweg::io::tcp::TcpStream;
+
+use super::stream::Stream;
 
 /// Most that one receive takes. Larger pieces fall out of the cache before they are read, smaller
 /// ones cost system calls (measured: 256 KiB is best, 64 KiB costs 13 to 30 %).
@@ -24,6 +25,8 @@ pub enum Broken {
     Io(io::Error),
     /// The broker sent what is not Kafka's protocol, or an answer to nothing that was asked.
     Nonsense(&'static str),
+    /// One side does not accept the other: TLS, authentication.
+    Refused(String),
 }
 
 impl fmt::Display for Broken {
@@ -32,6 +35,7 @@ impl fmt::Display for Broken {
             Broken::Closed => f.write_str("closed by the broker"),
             Broken::Io(error) => write!(f, "{}", error.kind()),
             Broken::Nonsense(what) => f.write_str(what),
+            Broken::Refused(why) => f.write_str(why),
         }
     }
 }
@@ -40,13 +44,18 @@ impl std::error::Error for Broken {}
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Broken {
-        Broken::Io(error)
+        // What the kernel says has a kind and nothing inside; TLS brings its own words.
+        if error.get_ref().is_some() {
+            Broken::Refused(error.to_string())
+        } else {
+            Broken::Io(error)
+        }
     }
 }
 
 /// The receiving half of a connection.
 pub struct FrameReader {
-    stream: TcpStream,
+    stream: Stream,
     buf: BytesMut,
     received: u64,
 }
@@ -54,8 +63,9 @@ pub struct FrameReader {
 impl FrameReader {
     /// Reads from `stream`.
     #[must_use]
-    pub fn new(stream: TcpStream) -> FrameReader {
-        FrameReader { stream, buf: BytesMut::with_capacity(BUFFER_BYTES_MIN), received: 0 }
+    pub fn new(stream: impl Into<Stream>) -> FrameReader {
+        let buf = BytesMut::with_capacity(BUFFER_BYTES_MIN);
+        FrameReader { stream: stream.into(), buf, received: 0 }
     }
 
     /// Receives that were made so far: tells whether two frames came in one.

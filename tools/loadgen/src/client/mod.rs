@@ -1,4 +1,4 @@
-//! A Kafka client of the least cost: connections cut into frames, and the few requests around a
+//! A Kafka client of the least cost: connections, plain or secured, cut into frames, and the few requests around a
 //! run. Produce and Fetch themselves are in `wire` and `load`.
 //!
 //! Not here: retries, batching, metadata refresh: a load generator measures what a broker answers,
@@ -7,8 +7,13 @@
 
 pub mod admin;
 pub mod call;
+pub mod dial;
+pub mod features;
 pub mod frames;
-pub mod group;
+pub mod sasl;
+pub mod security;
+pub mod stream;
+pub mod tls;
 
 use thalweg::protocol::ErrorCode;
 

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::recorder::Recorder;
 use super::verify::MarkChecker;
-use crate::client::frames::{Broken, FrameReader};
-use crate::client::{admin, error_name};
+use crate::client::dial::{Connected, Dialer};
+use crate::client::error_name;
+use crate::client::frames::Broken;
+use crate::wire::aborted::AbortedFilter;
 use crate::wire::fetch::{self, FetchLimits, FetchRequest, FetchedBatch, FetchedPartition};
 use crate::wire::produce;
 use crate::wire::stamp::StampPlaces;
@@ -61,6 +62,7 @@ pub struct ConsumerPlan {
 /// A consumer at work.
 pub struct Consumer {
     plan: ConsumerPlan,
+    dialer: Dialer,
     client_id: &'static str,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
@@ -100,21 +102,16 @@ impl Consumer {
     #[must_use]
     pub fn new(
         plan: ConsumerPlan,
+        dialer: Dialer,
         client_id: &'static str,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
         progress: Arc<Progress>,
         checker: Option<MarkChecker>,
     ) -> Rc<Consumer> {
-        let mut index: HashMap<Vec<u8>, HashMap<i32, usize>> = HashMap::new();
-        let mut count = 0;
-        for (topic, partitions) in &plan.topics {
-            let places = index.entry(topic.as_bytes().to_vec()).or_default();
-            places.extend(partitions.iter().zip(count..).map(|(it, idx)| (it.partition, idx)));
-            count += partitions.len();
-        }
-        let catch_up = CatchUp { behind: Cell::new(count), ..CatchUp::default() };
-        Rc::new(Consumer { plan, client_id, pacer, recorder, progress, index, catch_up, checker })
+        let index =
+            plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
+        Rc::new(Consumer { plan, dialer, client_id, pacer, recorder, producing, index, checker })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
@@ -155,14 +152,11 @@ impl Consumer {
     }
 
     async fn connected(&self, positions: &mut [Position]) -> Result<(), Broken> {
-        let stream = TcpStream::connect(self.plan.leader).await?;
-        let mut reader = FrameReader::new(stream.clone());
-        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
-        let topics = self.plan.topics.iter().map(|(topic, partitions)| {
-            (topic.as_str(), partitions.iter().map(|it| it.partition).collect())
-        });
-        let topics: Vec<(&str, Vec<i32>)> = topics.collect();
-        let mut request = FetchRequest::new(self.client_id, &topics, &self.plan.limits);
+        let connected = self.dialer.connect(self.plan.leader, self.plan.greeting).await?;
+        let Connected { stream, mut reader, .. } = connected;
+        let indexes: Vec<i32> = self.plan.partitions.iter().map(|&(part, _)| part).collect();
+        let mut request =
+            FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);
         let mut correlation_id = 0i32;
         while !self.progress.may_drain(self.now()) {
             self.pacer.until(self.now() + BACKLOG_PAUSE_NS).await;
@@ -248,13 +242,16 @@ impl Consumer {
             }
             return Ok(());
         }
+        // Without read_committed the answer names none.
         if let Some(checker) = &self.checker {
-            checker.check(position.id, position.next_offset, partition.records);
+            let aborted = AbortedFilter::new(partition.aborted);
+            checker.check(partition.partition, position.next_offset, partition.records, aborted);
         }
-        let stamps = Some(&self.plan.stamps);
-        fetch::walk_batches(partition.records, stamps, |batch| {
+        let mut aborted = AbortedFilter::new(partition.aborted);
+        fetch::walk_batches(partition.records, self.plan.stamp_at, |batch| {
+            let skipped = aborted.skips(batch.next_offset, batch.producer_id, batch.kind);
             if batch.next_offset > position.next_offset {
-                self.note_batch(&batch, now, position.next_offset);
+                self.note_batch(&batch, now, position.next_offset, skipped);
                 position.next_offset = batch.next_offset;
                 brought.batches += 1;
             }
@@ -272,17 +269,15 @@ impl Consumer {
         Ok(())
     }
 
-    fn note_batch(&self, batch: &FetchedBatch, now: u64, expected_offset: i64) {
-        let read_bytes = &self.catch_up.read_bytes;
-        read_bytes.set(read_bytes.get() + batch.batch_bytes as u64);
+    fn note_batch(&self, batch: &FetchedBatch, now: u64, expected_offset: i64, skipped: bool) {
         self.recorder.at(now, |tally| {
             let counters = &mut tally.counters;
             counters.fetched_batches += 1;
-            counters.fetched_records += u64::from(batch.record_count);
+            counters.fetched_records += if skipped { 0 } else { u64::from(batch.record_count) };
             counters.fetched_bytes += batch.batch_bytes as u64;
             counters.offset_gaps += u64::from(batch.base_offset > expected_offset);
         });
-        if !self.plan.timed {
+        if !self.plan.timed || skipped || batch.record_count == 0 {
             return;
         }
         let intended_ns = match batch.stamp {

@@ -25,6 +25,7 @@ use super::recorder::{Interval, Recorder, Window};
 use super::verify::{MarkChecker, MarkingSender, SharedLedger};
 use crate::args::Idle;
 use crate::client::call::CLIENT_ID;
+use crate::client::dial::Dialer;
 use crate::clock::RunClock;
 use crate::measure::ledger::Ledger;
 use crate::wire::batch::BatchShape;
@@ -51,12 +52,16 @@ pub struct CorePlan {
     pub clock: RunClock,
     /// The run's parts.
     pub window: Window,
-    /// When the measured time's parts after the first begin, ns.
-    pub parts: Vec<u64>,
-    /// What is sent.
-    pub frames: Arc<FrameSet>,
-    /// Shape of verify mode's batches.
-    pub verify_shape: BatchShape,
+    /// Topic that is produced to.
+    pub topic: String,
+    /// Produce version, and `acks` as it travels.
+    pub produce_version: i16,
+    /// `acks` as it travels.
+    pub acks: i16,
+    /// The batch.
+    pub batch: BatchTemplate,
+    /// How to connect.
+    pub dialer: Dialer,
     /// Producers' connections.
     pub lanes: Vec<LanePlan>,
     /// Consumers' connections.
@@ -159,12 +164,29 @@ pub fn start(
 async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> CoreEnd {
     let recorder = Recorder::new(plan.window, &plan.parts);
     let ledger = SharedLedger::default();
-    let lanes = lanes_of(&plan, &pacer, &recorder, &ledger);
+    let lanes: Vec<Rc<Lane>> = plan
+        .lanes
+        .iter()
+        .map(|lane| {
+            let shape = plan.batch.shape();
+            let marking = lane.verify.map(|run| {
+                let transactional = lane.txn.is_some();
+                MarkingSender::new(run, lane.id, shape, ledger.clone(), transactional)
+            });
+            let template = lane.txn.as_ref().map_or_else(
+                || template.clone(),
+                |txn| Rc::new(template.with_transactional_id(&txn.id, &plan.batch)),
+            );
+            let (pacer, recorder) = (pacer.clone(), recorder.clone());
+            Lane::new(lane.clone(), plan.dialer.clone(), template, pacer, recorder, marking)
+        })
+        .collect();
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
     for consumer in &plan.consumers {
         let consumer = Consumer::new(
             consumer.clone(),
+            plan.dialer.clone(),
             CLIENT_ID,
             pacer.clone(),
             recorder.clone(),

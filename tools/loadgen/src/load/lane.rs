@@ -12,19 +12,20 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_lite::future;
-use thalweg::io::tcp::TcpStream;
 
 use super::frame_pool::{FramePool, Load};
 use super::pacer::Pacer;
-use super::progress::Progress;
-use super::recorder::{Recorder, Sent};
-use super::schedule::{Random, Schedule};
-use super::slots::{InFlight, Slots};
+use super::recorder::{Recorder, Sent, TxnEnd};
+use super::schedule::Schedule;
+use super::slots::{FramePool, InFlight, Slots};
+use super::txn::{BUSY_PAUSE_NS, CONCURRENT_TRANSACTIONS, Transactions, TxnPlan};
 use super::verify::MarkingSender;
 use crate::client::admin;
+use crate::client::dial::{Connected, Dialer};
 use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
-use crate::wire::produce::{self, ProducerIdentity, Send};
+use crate::client::stream::Stream;
+use crate::wire::produce::{self, FrameTemplate, ProducerIdentity, Send};
 use crate::wire::stamp::Stamp;
 
 /// Pause before a lost connection is made again.
@@ -62,6 +63,8 @@ pub struct LanePlan {
     pub answered: bool,
     /// Whether to send as an idempotent producer, and the InitProducerId version for it.
     pub idempotent_version: Option<i16>,
+    /// Whether and how to send in transactions.
+    pub txn: Option<TxnPlan>,
     /// ApiVersions version to begin with.
     pub greeting: i16,
     /// Tells this run's stamps from others'.
@@ -73,7 +76,8 @@ pub struct LanePlan {
 /// A lane at work.
 pub struct Lane {
     plan: LanePlan,
-    frames: Rc<FramePool>,
+    dialer: Dialer,
+    template: Rc<FrameTemplate>,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
     progress: Arc<Progress>,
@@ -82,6 +86,12 @@ pub struct Lane {
     choice: RefCell<Choice>,
     correlation: Cell<i32>,
     marking: Option<MarkingSender>,
+    /// A batch of an idempotent producer failed: its sequences have a gap.
+    start_over: Cell<bool>,
+    /// The batch that begins a transaction is alone in flight.
+    alone: Cell<bool>,
+    /// It came too early for the broker, and has to be sent again.
+    again: Cell<bool>,
 }
 
 /// Which partition and which of its batches are next. Batches of the pool are in random order
@@ -119,12 +129,39 @@ struct Idempotence {
     next_sequence: Vec<i32>,
 }
 
+impl Idempotence {
+    fn new(identity: ProducerIdentity, partitions: usize) -> Idempotence {
+        Idempotence { identity, next_sequence: vec![0; partitions] }
+    }
+
+    /// Begins anew under another id or epoch.
+    fn renew(&mut self, identity: ProducerIdentity) {
+        self.identity = identity;
+        self.next_sequence.fill(0);
+    }
+}
+
+/// The two of one connection that is idempotent, and perhaps transactional.
+struct Producing {
+    idempotence: Option<Idempotence>,
+    transactions: Option<Transactions>,
+}
+
+/// Why a connection is no longer sent on.
+enum Pass {
+    /// The run is over and everything answered.
+    Done,
+    /// An idempotent producer needs a new producer id.
+    StartOver,
+}
+
 impl Lane {
     /// A lane that sends copies of `frames`.
     #[must_use]
     pub fn new(
         plan: LanePlan,
-        frames: Rc<FramePool>,
+        dialer: Dialer,
+        template: Rc<FrameTemplate>,
         pacer: Rc<Pacer>,
         recorder: Rc<Recorder>,
         progress: Arc<Progress>,
@@ -140,8 +177,12 @@ impl Lane {
             choice: RefCell::new(choice),
             correlation: Cell::new(0),
             marking,
+            start_over: Cell::new(false),
+            alone: Cell::new(false),
+            again: Cell::new(false),
             plan,
-            frames,
+            dialer,
+            template,
             pacer,
             recorder,
             progress,
@@ -153,10 +194,14 @@ impl Lane {
     pub async fn run(self: Rc<Lane>) {
         loop {
             match self.connected().await {
-                Ok(()) => return,
+                Ok(Pass::Done) => return,
+                Ok(Pass::StartOver) => {}
                 Err(broken) => {
                     let now = self.now();
                     self.recorder.error(now, "connection", broken.to_string());
+                    if let Some(marking) = &self.marking {
+                        marking.transaction_ended(None);
+                    }
                     for lost in self.slots.drain() {
                         self.recorder.failed(lost.sent);
                     }
@@ -189,59 +234,181 @@ impl Lane {
         self.pacer.clock().now_ns()
     }
 
-    async fn connected(&self) -> Result<(), Broken> {
-        let stream = TcpStream::connect(self.plan.leader).await?;
-        let mut reader = FrameReader::new(stream.clone());
-        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
+    async fn connected(&self) -> Result<Pass, Broken> {
+        let connected = self.dialer.connect(self.plan.leader, self.plan.greeting).await?;
+        let Connected { stream, mut reader, .. } = connected;
+        let producing = self.identify(&stream, &mut reader).await?;
+        self.start_over.set(false);
+        self.pacer.until(self.recorder.window().start_ns).await;
+        // Both live as long as the connection: no operation is ever started twice.
+        future::or(self.send_all(stream, producing), self.receive_all(reader)).await
+    }
+
+    /// Gets the producer id that the plan asks for.
+    async fn identify(
+        &self,
+        stream: &Stream,
+        reader: &mut FrameReader,
+    ) -> Result<Producing, Broken> {
+        let count = self.plan.partitions.len();
+        if let Some(plan) = &self.plan.txn {
+            let (leader, greeting) = (self.plan.leader, self.plan.greeting);
+            let pacer = self.pacer.clone();
+            let transactions =
+                Transactions::begin(plan.clone(), &self.dialer, leader, greeting, pacer).await?;
+            let idempotence = Idempotence::new(transactions.identity(), count);
+            return Ok(Producing {
+                idempotence: Some(idempotence),
+                transactions: Some(transactions),
+            });
+        }
         let idempotence = match self.plan.idempotent_version {
             None => None,
             Some(version) => {
-                let identity = admin::init_producer(&stream, &mut reader, version).await?;
-                Some(Idempotence { identity, next_sequence: vec![0; self.plan.targets.len()] })
+                let identity = admin::init_producer(stream, reader, version).await?;
+                Some(Idempotence::new(identity, count))
             }
         };
-        self.pacer.until(self.recorder.window().start_ns).await;
-        // Both live as long as the connection: no operation is ever started twice.
-        future::or(self.send_all(stream, idempotence), self.receive_all(reader)).await
+        Ok(Producing { idempotence, transactions: None })
     }
 
     /// Sends until the end of the run and waits until everything is answered.
-    async fn send_all(
-        &self,
-        stream: TcpStream,
-        mut idempotence: Option<Idempotence>,
-    ) -> Result<(), Broken> {
+    async fn send_all(&self, stream: Stream, mut producing: Producing) -> Result<Pass, Broken> {
         let end_ns = self.recorder.window().end_ns;
         let mut send_done_ns = self.now(); // before, there was no connection to send on
         loop {
             let free_since_ns = self.slots.free().await;
+            if self.start_over.get() && !self.recovered(&mut producing).await? {
+                return Ok(Pass::StartOver);
+            }
             let next_ns = self.schedule.borrow().next_ns();
             let intended_ns = match next_ns {
-                Some(intended_ns) if intended_ns < end_ns => {
-                    self.pacer.until(intended_ns).await;
-                    Some(intended_ns)
-                }
+                Some(intended_ns) if intended_ns < end_ns => Some(intended_ns),
                 None if self.now() < end_ns => None,
                 _ => break,
             };
+            if self.ends_transaction(&mut producing, intended_ns).await? {
+                send_done_ns = self.now();
+                continue;
+            }
+            if let Some(intended_ns) = intended_ns {
+                self.pacer.until(intended_ns).await;
+            }
             self.schedule.borrow_mut().advance();
+            let begins = match &mut producing.transactions {
+                None => false,
+                Some(transactions) => {
+                    let begins = transactions.enter(self.plan.partitions[self.turn.get()]).await?;
+                    send_done_ns = send_done_ns.max(if begins { self.now() } else { 0 });
+                    begins
+                }
+            };
             let sent_ns = self.now();
             let sent = Sent { intended_ns: intended_ns.unwrap_or(sent_ns), sent_ns };
             let ready_ns = sent.intended_ns.max(free_since_ns).max(send_done_ns);
             self.recorder.sent(sent, ready_ns);
-            let (batch, load, frame) = self.prepare(sent, idempotence.as_mut());
+            self.alone.set(begins);
+            let frame = self.prepare(sent, producing.idempotence.as_mut());
             self.pacer.worked();
             stream.send_slices(vec![frame.clone()]).await?;
             self.pacer.worked();
             send_done_ns = self.now();
-            if self.marking.is_none() {
-                self.frames.give_back(batch, frame);
+            if begins {
+                self.begun(&stream, &frame, sent).await?;
+                send_done_ns = self.now();
             }
-            if !self.plan.answered {
-                self.recorder.acked(sent, send_done_ns, load);
-            }
+            self.sent(frame, sent, send_done_ns);
         }
         self.slots.drained().await;
+        self.end_transaction(&mut producing).await?;
+        Ok(Pass::Done)
+    }
+
+    /// A frame has left: its buffer comes back, and it counts at once if nobody answers it.
+    fn sent(&self, frame: Bytes, sent: Sent, now_ns: u64) {
+        let wire_bytes = frame.len() as u64;
+        if self.marking.is_none() {
+            self.pool.borrow_mut().give_back(frame);
+        }
+        if !self.plan.answered {
+            let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
+            self.recorder.acked(sent, now_ns, records, value_bytes, wire_bytes);
+        }
+    }
+
+    /// Waits for the answer to the batch that began a transaction; while the broker is busy with
+    /// the last one (KIP-890), it is sent again.
+    async fn begun(&self, stream: &Stream, frame: &Bytes, sent: Sent) -> Result<(), Broken> {
+        self.slots.drained().await;
+        while self.again.take() {
+            self.pacer.until(self.now() + BUSY_PAUSE_NS).await;
+            let correlation_id = self.correlation.get().wrapping_sub(1) & i32::MAX;
+            self.slots.push(InFlight { correlation_id, sent });
+            stream.send_slices(vec![frame.clone()]).await?;
+            self.slots.drained().await;
+        }
+        self.alone.set(false);
+        Ok(())
+    }
+
+    /// After a batch failed: a transaction is aborted and the next one begins with a new epoch.
+    /// False if there are none: then a new connection gets a new producer id.
+    async fn recovered(&self, producing: &mut Producing) -> Result<bool, Broken> {
+        self.slots.drained().await;
+        let Producing { idempotence: Some(idempotence), transactions: Some(transactions) } =
+            producing
+        else {
+            return Ok(false);
+        };
+        let asked_ns = self.now();
+        transactions.start_over().await?;
+        idempotence.renew(transactions.identity());
+        self.recorder.transaction(TxnEnd::Failed, asked_ns, self.now());
+        if let Some(marking) = &self.marking {
+            marking.transaction_ended(Some(false));
+        }
+        self.start_over.set(false);
+        Ok(true)
+    }
+
+    /// Ends the open transaction if it is due before the next batch. Says whether it was.
+    async fn ends_transaction(
+        &self,
+        producing: &mut Producing,
+        intended_ns: Option<u64>,
+    ) -> Result<bool, Broken> {
+        let next_ns = intended_ns.unwrap_or(0).max(self.now());
+        let end_ns = producing.transactions.as_ref().and_then(|it| it.ends_by(next_ns));
+        let Some(end_ns) = end_ns else { return Ok(false) };
+        self.pacer.until(end_ns).await;
+        self.slots.drained().await;
+        self.end_transaction(producing).await?;
+        Ok(true)
+    }
+
+    /// Ends the open transaction, if one is open and everything in it went well; else aborts it.
+    async fn end_transaction(&self, producing: &mut Producing) -> Result<(), Broken> {
+        if self.start_over.get() {
+            self.recovered(producing).await?;
+            return Ok(());
+        }
+        let Producing { idempotence: Some(idempotence), transactions: Some(transactions) } =
+            producing
+        else {
+            return Ok(());
+        };
+        if !transactions.is_open() {
+            return Ok(());
+        }
+        let ended = transactions.end().await?;
+        if let Some(identity) = ended.next {
+            idempotence.renew(identity);
+        }
+        let how = if ended.committed { TxnEnd::Committed } else { TxnEnd::Aborted };
+        self.recorder.transaction(how, ended.asked_ns, self.now());
+        if let Some(marking) = &self.marking {
+            marking.transaction_ended(Some(ended.committed));
+        }
         Ok(())
     }
 
@@ -296,7 +463,7 @@ impl Lane {
     }
 
     /// Takes the answers, in order, for as long as the connection lives.
-    async fn receive_all(&self, mut reader: FrameReader) -> Result<(), Broken> {
+    async fn receive_all(&self, mut reader: FrameReader) -> Result<Pass, Broken> {
         let (mut receives, mut now) = (0, 0);
         loop {
             let frame = reader.frame().await?;
@@ -316,17 +483,27 @@ impl Lane {
                 self.recorder.failed(request.sent);
                 return Err(Broken::Nonsense("answers out of order"));
             }
-            if let Some(marking) = &self.marking {
-                marking.answered(correlation_id, acked.error == 0);
-            }
-            if acked.error == 0 {
-                self.recorder.acked(request.sent, now, request.load);
-                self.progress.acked(request.load.value_bytes);
-            } else {
-                self.recorder.failed(request.sent);
-                self.recorder.error(now, "Produce", error_name(acked.error));
-            }
             reader.consume(&frame);
+            self.answered(request, acked.error, now);
+        }
+    }
+
+    fn answered(&self, request: InFlight, error: i16, now: u64) {
+        if error == CONCURRENT_TRANSACTIONS && self.alone.get() {
+            self.again.set(true);
+            return;
+        }
+        if let Some(marking) = &self.marking {
+            marking.answered(request.correlation_id, error == 0);
+        }
+        if error == 0 {
+            let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
+            let wire_bytes = self.template.frame().len() as u64;
+            self.recorder.acked(request.sent, now, records, value_bytes, wire_bytes);
+        } else {
+            self.start_over.set(self.plan.idempotent_version.is_some() || self.plan.txn.is_some());
+            self.recorder.failed(request.sent);
+            self.recorder.error(now, "Produce", error_name(error));
         }
     }
 }

@@ -15,4 +15,5 @@ pub mod rebalance;
 pub mod recorder;
 pub mod schedule;
 pub mod slots;
+pub mod txn;
 pub mod verify;

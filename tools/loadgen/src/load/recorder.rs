@@ -40,6 +40,17 @@ pub struct Sent {
     pub sent_ns: u64,
 }
 
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxnEnd {
+    /// Committed.
+    Committed,
+    /// Aborted on purpose.
+    Aborted,
+    /// Aborted because something in it failed.
+    Failed,
+}
+
 /// What one core saw since the last look.
 pub struct Interval {
     /// Index of the load core.
@@ -174,6 +185,19 @@ impl Recorder {
     /// Notes a request that was answered with an error, or lost with its connection.
     pub fn failed(&self, sent: Sent) {
         self.at(sent.intended_ns, |tally| tally.counters.failed_requests += 1);
+    }
+
+    /// Notes the end of a transaction, asked for at `asked_ns` and answered at `now_ns`.
+    pub fn transaction(&self, end: TxnEnd, asked_ns: u64, now_ns: u64) {
+        self.at(asked_ns, |tally| match end {
+            TxnEnd::Committed => {
+                tally.counters.committed_transactions += 1;
+                let latency = now_ns.saturating_sub(asked_ns).max(1);
+                tally.latencies.commit.saturating_record(latency);
+            }
+            TxnEnd::Aborted => tally.counters.aborted_transactions += 1,
+            TxnEnd::Failed => tally.counters.failed_transactions += 1,
+        });
     }
 
     /// Counts an error by name.

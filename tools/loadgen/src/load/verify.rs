@@ -10,6 +10,7 @@ use thalweg::record::{BatchBuilder, records, stored_batches};
 
 use super::schedule::Random;
 use crate::measure::ledger::{Ledger, Stream};
+use crate::wire::aborted::{AbortedFilter, BatchKind};
 use crate::wire::batch::{BatchShape, BatchTemplate, fill};
 use crate::wire::mark::{Found, Mark};
 
@@ -25,6 +26,7 @@ pub struct MarkingSender {
     lane: u16,
     shape: BatchShape,
     ledger: SharedLedger,
+    transactional: bool,
     state: RefCell<SenderState>,
 }
 
@@ -34,19 +36,28 @@ struct SenderState {
     /// The next record, by partition.
     next: HashMap<i32, u64>,
     waiting: VecDeque<(i32, Stream, Range<u64>)>,
+    /// What the open transaction sent.
+    held: Vec<(Stream, Range<u64>)>,
 }
 
 impl MarkingSender {
     /// A sender of batches of `shape`.
     #[must_use]
-    pub fn new(run: u64, lane: u16, shape: BatchShape, ledger: SharedLedger) -> MarkingSender {
+    pub fn new(
+        run: u64,
+        lane: u16,
+        shape: BatchShape,
+        ledger: SharedLedger,
+        transactional: bool,
+    ) -> MarkingSender {
         let state = SenderState {
             random: Random::new(u64::from(lane)),
             value: vec![b'.'; shape.record_bytes],
             next: HashMap::new(),
             waiting: VecDeque::new(),
+            held: Vec::new(),
         };
-        MarkingSender { run, lane, shape, ledger, state: RefCell::new(state) }
+        MarkingSender { run, lane, shape, ledger, transactional, state: RefCell::new(state) }
     }
 
     /// The next batch for `partition`, noted as sent by request `correlation_id`.
@@ -55,17 +66,23 @@ impl MarkingSender {
     /// If the batch cannot be built; one of its shape was built before the run.
     pub fn batch(&self, correlation_id: i32, partition: i32) -> BatchTemplate {
         let mut state = self.state.borrow_mut();
-        let SenderState { random, value, next, waiting } = &mut *state;
+        let SenderState { random, value, next, waiting, held } = &mut *state;
         let next = next.entry(partition).or_default();
         let first = *next;
         *next += u64::from(self.shape.records);
         let mut builder = BatchBuilder::new(self.shape.compression, 0);
+        builder.level(self.shape.level);
         for sequence in first..*next {
             fill(value, self.shape.entropy, random);
             Mark { run: self.run, lane: self.lane, sequence }.put(value);
             builder.append(0, None, Some(value), &[]);
         }
-        waiting.push_back((correlation_id, (self.lane, partition), first..*next));
+        let stream = (self.lane, partition);
+        if self.transactional {
+            held.push((stream, first..*next));
+        } else {
+            waiting.push_back((correlation_id, stream, first..*next));
+        }
         let bytes = builder.build().expect("a batch of this shape was built before the run");
         BatchTemplate::unstamped(bytes, self.shape)
     }
@@ -79,6 +96,19 @@ impl MarkingSender {
                     self.ledger.borrow_mut().acked(stream, records);
                 }
                 return;
+            }
+        }
+    }
+
+    /// The open transaction is over: committed (then everything in it was acknowledged), aborted,
+    /// or nobody knows. An acknowledgement inside it promised nothing yet.
+    pub fn transaction_ended(&self, committed: Option<bool>) {
+        let mut ledger = self.ledger.borrow_mut();
+        for (stream, records) in self.state.borrow_mut().held.drain(..) {
+            match committed {
+                Some(true) => ledger.acked(stream, records),
+                Some(false) => ledger.aborted(stream, records),
+                None => {}
             }
         }
     }
@@ -99,10 +129,14 @@ impl MarkChecker {
     }
 
     /// Looks at every record of the whole batches in `bytes` from offset `from` on.
-    pub fn check(&self, partition: i32, from: i64, bytes: &[u8]) {
+    pub fn check(&self, partition: i32, from: i64, bytes: &[u8], mut aborted: AbortedFilter<'_>) {
         // A batch that is cut at the end comes again, whole.
         for batch in stored_batches(bytes).map_while(Result::ok) {
-            if batch.last_offset().0 < from || batch.is_control() {
+            let kind = BatchKind::of(batch.is_control(), batch.is_transactional());
+            let next_offset = batch.last_offset().0.saturating_add(1);
+            let producer_id = batch.producer().map_or(-1, |producer| producer.id.0);
+            let skipped = aborted.skips(next_offset, producer_id, kind);
+            if skipped || next_offset <= from || batch.is_control() {
                 continue;
             }
             let mut ledger = self.ledger.borrow_mut();

@@ -81,7 +81,7 @@ impl Ranges {
 pub struct Ledger {
     #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     acked: BTreeMap<Stream, Ranges>,
-    #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
+    aborted: BTreeMap<Stream, Ranges>,
     seen: BTreeMap<Stream, Ranges>,
     /// Records that came back more than once.
     pub duplicated: u64,
@@ -118,6 +118,10 @@ pub struct Verification {
     pub lost_records: u64,
     /// Seen and never acknowledged (no answer, or an error): allowed.
     pub unacknowledged_records: u64,
+    /// Sent in transactions that were aborted, acknowledged or not.
+    pub aborted_records: u64,
+    /// Of these, seen by consumers that want committed records only.
+    pub dirty_records: u64,
     /// Seen again.
     pub duplicated_records: u64,
     /// Seen after one that was sent later to the same partition by the same connection.
@@ -134,6 +138,11 @@ impl Ledger {
         self.acked.entry(stream).or_default().add(records);
     }
 
+    /// Notes records of a transaction that was aborted: nobody is owed them.
+    pub fn aborted(&mut self, stream: Stream, records: Range<u64>) {
+        self.aborted.entry(stream).or_default().add(records);
+    }
+
     /// Notes a record that came back.
     pub fn seen(&mut self, stream: Stream, sequence: u64) {
         let known = self.seen.entry(stream).or_default().add(sequence..sequence + 1);
@@ -142,14 +151,16 @@ impl Ledger {
 
     /// Adds another core's books.
     pub fn merge(&mut self, other: &Ledger) {
-        for (stream, ranges) in &other.acked {
-            let all = self.acked.entry(*stream).or_default();
-            ranges.iter().for_each(|range| _ = all.add(range));
-        }
-        for (stream, ranges) in &other.seen {
-            let all = self.seen.entry(*stream).or_default();
-            // Two consumers of one partition read it twice: that is no duplicate in the log.
-            ranges.iter().for_each(|range| _ = all.add(range));
+        // Two consumers of one partition read it twice: that is no duplicate in the log.
+        for (books, more) in [
+            (&mut self.acked, &other.acked),
+            (&mut self.aborted, &other.aborted),
+            (&mut self.seen, &other.seen),
+        ] {
+            for (stream, ranges) in more {
+                let all = books.entry(*stream).or_default();
+                ranges.iter().for_each(|range| _ = all.add(range));
+            }
         }
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
@@ -157,22 +168,25 @@ impl Ledger {
         self.foreign += other.foreign;
     }
 
-    /// Compares what was acknowledged with what came back.
+    /// Compares what was acknowledged with what came back, to consumers that want committed
+    /// records only or all.
     #[must_use]
-    pub fn judge(&self) -> Verification {
+    pub fn judge(&self, read_committed: bool) -> Verification {
         let none = Ranges::default();
-        let acked_records = self.acked.values().map(Ranges::count).sum();
-        let seen_records = self.seen.values().map(Ranges::count).sum();
-        let both: u64 = self
-            .acked
-            .iter()
-            .map(|(stream, acked)| acked.shared_with(self.seen.get(stream).unwrap_or(&none)))
-            .sum();
+        let count = |books: &BTreeMap<Stream, Ranges>| books.values().map(Ranges::count).sum();
+        let both = |books: &BTreeMap<Stream, Ranges>| -> u64 {
+            let seen = |stream| self.seen.get(stream).unwrap_or(&none);
+            books.iter().map(|(stream, ranges)| ranges.shared_with(seen(stream))).sum()
+        };
+        let (acked_records, seen_records): (u64, u64) = (count(&self.acked), count(&self.seen));
+        let (acked_seen, aborted_seen) = (both(&self.acked), both(&self.aborted));
         Verification {
             acked_records,
             seen_records,
-            lost_records: acked_records - both,
-            unacknowledged_records: seen_records - both,
+            lost_records: acked_records - acked_seen,
+            unacknowledged_records: seen_records - acked_seen - aborted_seen,
+            aborted_records: count(&self.aborted),
+            dirty_records: if read_committed { aborted_seen } else { 0 },
             duplicated_records: self.duplicated,
             reordered_records: self.reordered,
             corrupt_records: self.corrupt,
@@ -187,7 +201,9 @@ impl Verification {
     #[must_use]
     pub fn holds(&self, idempotent: bool) -> bool {
         let duplicated = idempotent && self.duplicated_records > 0;
-        self.lost_records + self.reordered_records + self.corrupt_records == 0 && !duplicated
+        let broken =
+            self.lost_records + self.reordered_records + self.corrupt_records + self.dirty_records;
+        broken == 0 && !duplicated
     }
 }
 
@@ -230,12 +246,28 @@ mod tests {
         consumer.seen((1, 0), 3);
         consumer.seen((2, 0), 0);
         producer.merge(&consumer);
-        let found = producer.judge();
+        let found = producer.judge(false);
         assert_eq!((found.acked_records, found.seen_records), (18, 20));
         assert_eq!((found.lost_records, found.unacknowledged_records), (1, 3));
         assert_eq!(found.duplicated_records, 1);
         assert!(!found.holds(false));
         let fine = Verification { duplicated_records: 1, ..Verification::default() };
         assert!(fine.holds(false) && !fine.holds(true));
+    }
+
+    #[test]
+    fn records_of_aborted_transactions_are_not_lost_and_must_not_be_read_as_committed() {
+        let mut books = Ledger::default();
+        books.acked((1, 0), 0..10);
+        books.aborted((1, 0), 10..20);
+        (0..10).for_each(|sequence| books.seen((1, 0), sequence));
+        let found = books.judge(true);
+        assert_eq!((found.lost_records, found.aborted_records, found.dirty_records), (0, 10, 0));
+        assert!(found.holds(true));
+        books.seen((1, 0), 15);
+        let found = books.judge(true);
+        assert_eq!((found.dirty_records, found.unacknowledged_records), (1, 0));
+        assert!(!found.holds(true));
+        assert!(books.judge(false).holds(true), "who reads uncommitted records may see it");
     }
 }

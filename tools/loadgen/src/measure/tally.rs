@@ -38,37 +38,20 @@ pub struct Latencies {
     pub delay: Histogram<u64>,
     /// From the intended send time to the arrival at a consumer.
     pub end_to_end: Histogram<u64>,
-    /// What only some workloads have, by name: `connect` and `first_request` of churned connections,
-    /// `rebalance` and `member_pause` of a group.
-    pub more: BTreeMap<&'static str, Histogram<u64>>,
+    /// From asking for a transaction's commit to the coordinator's word; one sample each.
+    pub commit: Histogram<u64>,
 }
 
 impl Latencies {
     /// Each histogram with its name in logs.
     #[must_use]
-    pub fn tagged(&self) -> Vec<(&'static str, &Histogram<u64>)> {
-        let mut all = vec![
+    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 5] {
+        [
             ("publish", &self.response),
             ("service", &self.service),
             ("delay", &self.delay),
             ("end_to_end", &self.end_to_end),
-        ];
-        all.extend(self.more.iter().map(|(&name, histogram)| (name, histogram)));
-        all
-    }
-
-    /// The latencies of this name.
-    pub fn more(&mut self, name: &'static str) -> &mut Histogram<u64> {
-        self.more.entry(name).or_insert_with(latency_histogram)
-    }
-
-    /// The same, to be filled.
-    pub fn tagged_mut(&mut self) -> [(&'static str, &mut Histogram<u64>); 4] {
-        [
-            ("publish", &mut self.response),
-            ("service", &mut self.service),
-            ("delay", &mut self.delay),
-            ("end_to_end", &mut self.end_to_end),
+            ("commit", &self.commit),
         ]
     }
 }
@@ -110,6 +93,12 @@ pub struct Counters {
     pub rebalances: u64,
     /// Offsets skipped between two batches of a partition (retention, or loss).
     pub offset_gaps: u64,
+    /// Transactions committed.
+    pub committed_transactions: u64,
+    /// Transactions aborted on purpose.
+    pub aborted_transactions: u64,
+    /// Transactions aborted because something in them failed.
+    pub failed_transactions: u64,
     /// Time the core had work, ns.
     pub busy_ns: u64,
     /// Time the core had none, ns.
@@ -140,6 +129,9 @@ impl Counters {
         self.churned_connections += other.churned_connections;
         self.rebalances += other.rebalances;
         self.offset_gaps += other.offset_gaps;
+        self.committed_transactions += other.committed_transactions;
+        self.aborted_transactions += other.aborted_transactions;
+        self.failed_transactions += other.failed_transactions;
         self.busy_ns += other.busy_ns;
         self.idle_ns += other.idle_ns;
         self.work_cpu_ns += other.work_cpu_ns;
@@ -174,7 +166,7 @@ impl Tally {
                 service: latency_histogram(),
                 delay: latency_histogram(),
                 end_to_end: latency_histogram(),
-                more: BTreeMap::new(),
+                commit: latency_histogram(),
             },
             errors: BTreeMap::new(),
         }
@@ -193,6 +185,7 @@ impl Tally {
             (&mut self.latencies.service, &other.latencies.service),
             (&mut self.latencies.delay, &other.latencies.delay),
             (&mut self.latencies.end_to_end, &other.latencies.end_to_end),
+            (&mut self.latencies.commit, &other.latencies.commit),
         ] {
             into.add(from).unwrap_or_else(|_| unreachable!("equal bounds"));
         }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::agents::AgentFigures;
 use crate::args::{Idle, Workload};
 use crate::client::admin::HotVersions;
+use crate::client::sasl::Mechanism;
 use crate::measure::ledger::Verification;
 use crate::measure::percentiles::Summary;
 use crate::measure::tally::Counters;
@@ -32,6 +33,17 @@ use warnings::Warning;
 
 /// Rises when a reader of the JSON would stumble.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// How connections were secured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Secured {
+    /// Kafka's name of the protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`.
+    pub protocol: &'static str,
+    /// SASL mechanism.
+    pub mechanism: Option<Mechanism>,
+    /// TLS version and cipher suite.
+    pub encryption: Option<String>,
+}
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -46,6 +58,8 @@ pub struct Target {
     pub versions: HotVersions,
     /// The topic's configuration that says what an acknowledgement means, as the broker tells it.
     pub topic_configs: BTreeMap<String, String>,
+    /// How connections were secured.
+    pub security: Secured,
     /// The broker's process.
     pub pid: Option<u32>,
     /// CPUs that its working threads may run on.
@@ -96,14 +110,8 @@ pub struct LatencySummaries {
     pub delay: Option<Summary>,
     /// From the intended send to the consumer.
     pub end_to_end: Option<Summary>,
-    /// Churn: from the intended time to the connection.
-    pub connect: Option<Summary>,
-    /// Churn: from the intended time to the answer to the connection's first request.
-    pub first_request: Option<Summary>,
-    /// From a member's intended coming or going until each member had its new assignment.
-    pub rebalance: Option<Summary>,
-    /// From the moment a member knew of a rebalance to its new assignment.
-    pub member_pause: Option<Summary>,
+    /// From asking for a transaction's commit to its end.
+    pub commit: Option<Summary>,
 }
 
 /// What the broker's process used, related to what it did.
@@ -224,10 +232,7 @@ impl Report {
             service: Summary::of(&total.latencies.service),
             delay: Summary::of(&total.latencies.delay),
             end_to_end: Summary::of(&total.latencies.end_to_end),
-            connect: more("connect"),
-            first_request: more("first_request"),
-            rebalance: more("rebalance"),
-            member_pause: more("member_pause"),
+            commit: Summary::of(&total.latencies.commit),
         };
         let errors = total
             .errors
@@ -281,7 +286,7 @@ impl Report {
         self.counters.failed_requests > 0
             || self.counters.unanswered_requests > 0
             || !self.errors.is_empty()
-            || self.verification.as_ref().is_some_and(|it| !it.holds(self.workload.idempotent))
+            || self.verification.as_ref().is_some_and(|it| !it.holds(self.workload.exactly_once()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::live::{count, micros};
-use super::parts;
+use crate::client::sasl::Mechanism;
 use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
 
 /// The report as text for a terminal.
@@ -44,6 +44,12 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         workload.compression.name(),
         workload.in_flight,
     )?;
+    let security = &report.target.security;
+    if security.protocol != "PLAINTEXT" {
+        let mechanism = security.mechanism.map(Mechanism::name);
+        let parts = [Some(security.protocol), mechanism, security.encryption.as_deref()];
+        writeln!(out, "{}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))?;
+    }
     if !report.target.topic_configs.is_empty() {
         let configs: Vec<String> = report
             .target
@@ -55,6 +61,16 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out)?;
     throughput(report, out)?;
+    let counters = &report.counters;
+    if report.workload.transactions.transactional {
+        writeln!(
+            out,
+            "{} transactions committed, {} aborted, {} failed",
+            count(counters.committed_transactions),
+            count(counters.aborted_transactions),
+            count(counters.failed_transactions)
+        )?;
+    }
     latencies(report, out)?;
     parts::write(report, out)?;
     machine(report, out)?;
@@ -62,13 +78,14 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
             "verified  {} records acknowledged, {} came back: {} lost, {} twice, {} out of order, \
-             {} corrupt; {} never acknowledged, {} of others",
+             {} corrupt, {} of aborted transactions; {} never acknowledged, {} of others",
             found.acked_records,
             found.seen_records,
             found.lost_records,
             found.duplicated_records,
             found.reordered_records,
             found.corrupt_records,
+            found.dirty_records,
             found.unacknowledged_records,
             found.foreign_records
         )?;
@@ -119,10 +136,7 @@ fn latencies(report: &Report, out: &mut String) -> std::fmt::Result {
         ("  service (from actual send)", &latency.service),
         ("  delay (intended to actual)", &latency.delay),
         ("end to end (to a consumer)", &latency.end_to_end),
-        ("connect (from intended)", &latency.connect),
-        ("first request (from intended)", &latency.first_request),
-        ("rebalance (whole group)", &latency.rebalance),
-        ("  a member's pause in it", &latency.member_pause),
+        ("commit of a transaction", &latency.commit),
     ];
     if rows.iter().all(|(_, summary)| summary.is_none()) {
         return Ok(());

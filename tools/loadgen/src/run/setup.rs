@@ -10,10 +10,12 @@ use thalweg::io::reactor::Reactor;
 
 use crate::args::Idle;
 use crate::client::admin::{Admin, AdminError, HotVersions, Leader, NewTopic};
-use crate::client::group::GroupVersions;
+use crate::client::dial::Dialer;
+use crate::client::features::Needs;
 use crate::clock::RunClock;
 use crate::load::core::{driven, on_core};
 use crate::load::pacer::Pacer;
+use crate::load::txn::{EndsAfter, Transactions, TxnPlan};
 
 /// Longest wait for a fresh topic's leaders, and for the whole set-up.
 const LEADERS_WAIT: Duration = Duration::from_secs(30);
@@ -57,9 +59,28 @@ impl TopicChoice {
     }
 }
 
+/// What is to be prepared.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// A broker.
+    pub bootstrap: SocketAddr,
+    /// How to connect to it and to the others.
+    pub dialer: Dialer,
+    /// The topic.
+    pub topic: TopicChoice,
+    /// What the brokers have to offer.
+    pub needs: Needs,
+    /// How long connections have to last.
+    pub lasts: Duration,
+}
+
 /// What the load needs to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Ready {
+    /// How to connect, with the names of all brokers.
+    pub dialer: Dialer,
+    /// How connections are encrypted, where they are.
+    pub encryption: Option<String>,
     /// Versions that both sides speak.
     pub versions: HotVersions,
     /// The topics' names.
@@ -74,20 +95,26 @@ pub struct Ready {
     pub topic_configs: BTreeMap<String, String>,
 }
 
-/// Prepares the topic and looks around, on CPU `cpu`; finds the coordinator of `group`, if there is
-/// to be one.
-pub fn prepare(
-    cpu: usize,
-    addr: SocketAddr,
-    choice: TopicChoice,
-    group: Option<String>,
-) -> io::Result<Ready> {
-    on_wire(cpu, move |pacer| async move { prepare_async(&pacer, addr, &choice, group).await })
+impl Wanted {
+    /// Connects to a broker and looks whether it has what is needed.
+    async fn broker(&self, addr: SocketAddr) -> Result<Admin, AdminError> {
+        let admin = Admin::connect(&self.dialer, addr).await?;
+        admin.check(&self.needs, u64::try_from(self.lasts.as_millis()).unwrap_or(u64::MAX))?;
+        Ok(admin)
+    }
+}
+
+/// Prepares the topic and looks around, on CPU `cpu`.
+pub fn prepare(cpu: usize, wanted: Wanted) -> io::Result<Ready> {
+    on_wire(cpu, move |pacer| async move { prepare_async(&pacer, &wanted).await })
 }
 
 /// Deletes the run's own topic.
-pub fn clean_up(cpu: usize, addr: SocketAddr, topics: Vec<String>) -> io::Result<()> {
-    on_wire(cpu, move |_| async move { Admin::connect(addr).await?.delete_topics(&topics).await })
+pub fn clean_up(cpu: usize, wanted: Wanted) -> io::Result<()> {
+    on_wire(cpu, move |_| async move {
+        let mut admin = Admin::connect(&wanted.dialer, wanted.bootstrap).await?;
+        admin.delete_topic(wanted.topic.name()).await
+    })
 }
 
 /// Runs one exchange with the broker on an executor of its own, within a bound.
@@ -111,20 +138,41 @@ where
     result.map_err(io::Error::other)
 }
 
-async fn prepare_async(
-    pacer: &Rc<Pacer>,
-    addr: SocketAddr,
-    choice: &TopicChoice,
-    group: Option<String>,
-) -> Result<Ready, AdminError> {
-    let mut admin = Admin::connect(addr).await?;
-    let versions = admin.hot_versions()?;
-    let group = match group {
-        None => None,
-        Some(group) => Some(coordinator(pacer, &mut admin, &group).await?),
+async fn prepare_async(pacer: &Rc<Pacer>, wanted: &Wanted) -> Result<Ready, AdminError> {
+    let mut admin = wanted.broker(wanted.bootstrap).await?;
+    let TopicChoice::Fresh(topic) = &wanted.topic else {
+        return look_around(pacer, wanted, &mut admin).await;
     };
-    if let TopicChoice::Fresh(topic) = choice {
-        admin.create_topic(topic).await?;
+    admin.create_topic(topic).await?;
+    let result = look_around(pacer, wanted, &mut admin).await;
+    if result.is_err() {
+        // The first failure is the one to tell.
+        let _ = admin.delete_topic(&topic.name).await;
+    }
+    result
+}
+
+async fn look_around(
+    pacer: &Rc<Pacer>,
+    wanted: &Wanted,
+    admin: &mut Admin,
+) -> Result<Ready, AdminError> {
+    let choice = &wanted.topic;
+    let versions = admin.hot_versions()?;
+    let greeting = versions.api_versions;
+    if let Some(versions) = versions.transactions.filter(|_| wanted.needs.transactions) {
+        // The first to ask makes the broker create its own topic; and it may not want us at all.
+        let plan = TxnPlan {
+            id: "thalweg-bench-probe".to_owned(),
+            topic: choice.name().to_owned(),
+            versions,
+            ends_after: EndsAfter::Batches(1),
+            abort_every: None,
+        };
+        let addr = wanted.bootstrap;
+        Transactions::begin(plan, &wanted.dialer, addr, greeting, pacer.clone())
+            .await
+            .map_err(|broken| AdminError::Broken("looking for transactions", broken))?;
     }
     let topics = choice.names();
     let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
@@ -150,7 +198,7 @@ async fn prepare_async(
         TopicChoice::Existing { from_beginning, .. } => *from_beginning,
     };
     let offsets = loop {
-        match start_offsets(&topics, &leaders, earliest).await {
+        match start_offsets(wanted, &leaders, earliest).await {
             Ok(offsets) => break offsets,
             Err(AdminError::Refused(..)) if pacer.clock().now_ns() < give_up_ns => {
                 pacer.until(pacer.clock().now_ns() + 50_000_000).await;
@@ -159,47 +207,28 @@ async fn prepare_async(
         }
     };
     // Not every broker describes configurations; the run does not depend on it.
-    let topic_configs = admin.topic_configs(&topics[0], &TELLING_CONFIGS).await.unwrap_or_default();
-    Ok(Ready { versions, topics, leaders, offsets, group, topic_configs })
-}
-
-async fn coordinator(
-    pacer: &Rc<Pacer>,
-    admin: &mut Admin,
-    group: &str,
-) -> Result<(SocketAddr, GroupVersions), AdminError> {
-    let versions = admin.group_versions()?;
-    let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
-    loop {
-        match admin.coordinator(group).await? {
-            Some(addr) => return Ok((addr, versions)),
-            None if pacer.clock().now_ns() > give_up_ns => {
-                let why = "that the group has none".to_owned();
-                return Err(AdminError::Refused("asking for the group's coordinator", why));
-            }
-            None => pacer.until(pacer.clock().now_ns() + 100_000_000).await,
-        }
-    }
+    let topic_configs =
+        admin.topic_configs(choice.name(), &TELLING_CONFIGS).await.unwrap_or_default();
+    Ok(Ready {
+        dialer: wanted.dialer.clone(),
+        encryption: admin.encryption(),
+        versions,
+        leaders,
+        offsets,
+        topic_configs,
+    })
 }
 
 async fn start_offsets(
-    topics: &[String],
+    wanted: &Wanted,
     leaders: &[Leader],
     earliest: bool,
 ) -> Result<BTreeMap<i32, i64>, AdminError> {
     let all: Vec<i32> = (0..leaders.len() as i32).collect();
     let mut offsets = BTreeMap::new();
-    for (addr, ids) in super::plan::by_leader(&all, leaders) {
-        let mut admin = Admin::connect(addr).await?;
-        for ids in ids.chunk_by(|&a, &b| leaders[a as usize].topic == leaders[b as usize].topic) {
-            let first = &leaders[ids[0] as usize];
-            let partitions: Vec<i32> =
-                ids.iter().map(|&id| leaders[id as usize].partition).collect();
-            let found = admin.offsets(&topics[first.topic as usize], &partitions, earliest).await?;
-            let found: BTreeMap<i32, i64> = found.into_iter().collect();
-            let known = ids.iter().zip(&partitions);
-            offsets.extend(known.filter_map(|(&id, part)| Some((id, *found.get(part)?))));
-        }
+    for (addr, partitions) in super::plan::by_leader(&all, leaders) {
+        let mut admin = wanted.broker(addr).await?;
+        offsets.extend(admin.offsets(wanted.topic.name(), &partitions, earliest).await?);
     }
     Ok(offsets)
 }

@@ -19,6 +19,8 @@ pub struct BatchShape {
     pub record_bytes: usize,
     /// Codec of the batch.
     pub compression: Compression,
+    /// Its level, where it has levels and the default is not wanted.
+    pub level: Option<i32>,
     /// Part of each value that is random; the rest is one repeated byte. 1.0 does not compress.
     pub entropy: f64,
 }
@@ -78,14 +80,13 @@ impl BatchTemplate {
         if content.values.is_empty() || value_bytes > 512 << 20 {
             return Err(UnbuildableBatch("a batch holds 1 record to 512 MiB of values".to_owned()));
         }
-        let mut random = Random::new(content.seed);
-        let mut builder = BatchBuilder::new(content.compression, 0);
-        let mut value = Vec::new();
-        for (idx, &len) in content.values.iter().enumerate() {
-            value.clear();
-            value.resize(len, b'.');
-            fill(&mut value, content.entropy, &mut random);
-            if idx == 0 && len >= STAMP_BYTES {
+        let mut random = Random::new(0x7468_616c_7765_6721);
+        let mut builder = BatchBuilder::new(shape.compression, 0);
+        builder.level(shape.level);
+        let mut value = vec![b'.'; shape.record_bytes];
+        for idx in 0..shape.records {
+            fill(&mut value, shape.entropy, &mut random);
+            if idx == 0 && value.len() >= STAMP_BYTES {
                 // Random, so that a codec leaves it as it is and refers to it nowhere else.
                 for chunk in value[..STAMP_BYTES].chunks_mut(8) {
                     chunk.copy_from_slice(&random.next_u64().to_le_bytes()[..chunk.len()]);

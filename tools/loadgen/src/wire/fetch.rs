@@ -4,6 +4,7 @@
 use bytes::BufMut;
 use thalweg::base::varint;
 
+use super::aborted::{AbortedList, BatchKind};
 use super::cursor::{Cursor, Malformed};
 use super::produce::put_compact_string;
 use super::stamp::{Stamp, StampPlaces};
@@ -14,6 +15,7 @@ pub const FETCH_KEY: i16 = 1;
 pub const FETCH_VERSION: i16 = 12;
 
 const BATCH_HEADER_BYTES: usize = 61;
+const TRANSACTIONAL_BIT: u16 = 1 << 4;
 const CONTROL_BIT: u16 = 1 << 5;
 
 /// How much a fetch may bring and how long it may wait.
@@ -27,6 +29,8 @@ pub struct FetchLimits {
     pub bytes_max: i32,
     /// At most this much of one partition.
     pub partition_bytes_max: i32,
+    /// Only what is committed.
+    pub read_committed: bool,
 }
 
 /// A Fetch request for a fixed set of partitions; only correlation id and offsets change.
@@ -54,7 +58,7 @@ impl FetchRequest {
         out.put_i32(limits.wait_ms);
         out.put_i32(limits.bytes_min);
         out.put_i32(limits.bytes_max);
-        out.push(0); // read uncommitted
+        out.push(u8::from(limits.read_committed));
         out.put_i32(0); // no session
         out.put_i32(-1); // and none wanted
         let count = |len: usize| u32::try_from(len).expect("counts fit") + 1;
@@ -106,6 +110,8 @@ pub struct FetchedPartition<'a> {
     pub high_watermark: i64,
     /// First offset of the log.
     pub log_start: i64,
+    /// Transactions that were aborted, where only committed records are wanted.
+    pub aborted: AbortedList<'a>,
     /// Whole batches, perhaps a cut one at the end.
     pub records: &'a [u8],
 }
@@ -130,14 +136,18 @@ pub fn parse_response<'a>(
             let high_watermark = cursor.i64()?;
             cursor.i64()?; // last stable offset
             let log_start = cursor.i64()?;
-            for _ in 0..cursor.compact_count()? {
-                cursor.take(16)?; // an aborted transaction
-                cursor.skip_tags()?;
-            }
+            let aborted = AbortedList::take(&mut cursor)?;
             cursor.i32()?; // preferred read replica
             let records = cursor.compact_bytes()?;
             cursor.skip_tags()?;
-            each(FetchedPartition { topic, partition, error, high_watermark, log_start, records });
+            each(FetchedPartition {
+                partition,
+                error,
+                high_watermark,
+                log_start,
+                aborted,
+                records,
+            });
         }
         cursor.skip_tags()?;
     }
@@ -154,6 +164,10 @@ pub struct FetchedBatch {
     pub next_offset: i64,
     /// Records in the batch; 0 for a control batch.
     pub record_count: u32,
+    /// Who sent it; -1 if not idempotent.
+    pub producer_id: i64,
+    /// What it is to transactions.
+    pub kind: BatchKind,
     /// Bytes of the whole batch.
     pub batch_bytes: usize,
     /// Its timestamp, ms since the Unix epoch.
@@ -186,13 +200,19 @@ pub fn walk_batches(
         if batch_bytes > records.len() {
             return Ok(());
         }
-        cursor.take(8 + 8 + 2 + 4)?; // max timestamp, producer, sequence
+        cursor.take(8)?; // max timestamp
+        let producer_id = cursor.i64()?;
+        cursor.take(2 + 4)?; // epoch, sequence
         let record_count = u32::try_from(cursor.i32()?).map_err(|_| Malformed)?;
         let (batch, rest) = records.split_at(batch_bytes);
+        let kind =
+            BatchKind::of(attributes & CONTROL_BIT != 0, attributes & TRANSACTIONAL_BIT != 0);
         each(FetchedBatch {
             base_offset,
             next_offset: base_offset.saturating_add(i64::from(last_delta)).saturating_add(1),
-            record_count: if attributes & CONTROL_BIT == 0 { record_count } else { 0 },
+            record_count: if kind == BatchKind::Control { 0 } else { record_count },
+            producer_id,
+            kind,
             batch_bytes,
             base_timestamp_ms,
             stamp: stamps.and_then(|stamps| stamps.find(batch)),

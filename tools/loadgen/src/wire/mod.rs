@@ -5,6 +5,7 @@
 //! Invariant: a patched frame is byte for byte what an encoder would have written.
 //! Callers: `load`.
 
+pub mod aborted;
 pub mod batch;
 pub mod crc_tail;
 pub mod cursor;

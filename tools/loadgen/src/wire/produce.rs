@@ -58,11 +58,15 @@ pub struct FrameTemplate {
 }
 
 const AT_CORRELATION: usize = 8;
+/// The second byte of a batch's attributes.
+const AT_ATTRIBUTES_LOW: usize = 22;
+const TRANSACTIONAL_BIT: u8 = 1 << 4;
 
 /// What a request says besides its batch.
 #[derive(Clone)]
 struct RequestHead {
     topic: String,
+    transactional_id: Option<String>,
     client_id: &'static str,
     acks: i16,
     timeout_ms: i32,
@@ -85,7 +89,8 @@ impl FrameTemplate {
         batch: &BatchTemplate,
     ) -> FrameTemplate {
         assert!((PRODUCE_VERSION_MIN..=PRODUCE_VERSION_MAX).contains(&version));
-        let head = RequestHead { topic: topic.to_owned(), client_id, acks, timeout_ms, version };
+        let (topic, transactional_id) = (topic.to_owned(), None);
+        let head = RequestHead { topic, transactional_id, client_id, acks, timeout_ms, version };
         FrameTemplate::around(head, batch)
     }
 
@@ -95,8 +100,20 @@ impl FrameTemplate {
         FrameTemplate::around(self.head.clone(), batch)
     }
 
+    /// The same request around `batch` as part of the transactions of `transactional_id`.
+    #[must_use]
+    pub fn with_transactional_id(
+        &self,
+        transactional_id: &str,
+        batch: &BatchTemplate,
+    ) -> FrameTemplate {
+        let transactional_id = Some(transactional_id.to_owned());
+        FrameTemplate::around(RequestHead { transactional_id, ..self.head.clone() }, batch)
+    }
+
     fn around(head: RequestHead, batch: &BatchTemplate) -> FrameTemplate {
-        let RequestHead { ref topic, client_id, acks, timeout_ms, version } = head;
+        let RequestHead { ref topic, ref transactional_id, client_id, .. } = head;
+        let RequestHead { acks, timeout_ms, version, .. } = head;
         let mut out: Vec<u8> = Vec::with_capacity(batch.bytes().len() + 512);
         out.put_i32(0);
         out.put_i16(PRODUCE_KEY);
@@ -105,7 +122,10 @@ impl FrameTemplate {
         out.put_i16(i16::try_from(client_id.len()).expect("client id is short"));
         out.extend_from_slice(client_id.as_bytes());
         out.push(0); // header tags
-        out.push(0); // no transactional id
+        match transactional_id {
+            None => out.push(0),
+            Some(id) => put_compact_string(&mut out, id),
+        }
         out.put_i16(acks);
         out.put_i32(timeout_ms);
         out.push(2); // one topic
@@ -118,6 +138,9 @@ impl FrameTemplate {
         varint::write_unsigned(&mut out, batch_len + 1);
         let at_batch = out.len();
         out.extend_from_slice(batch.bytes());
+        if transactional_id.is_some() {
+            out[at_batch + AT_ATTRIBUTES_LOW] |= TRANSACTIONAL_BIT; // the CRC comes with each send
+        }
         out.extend_from_slice(&[0, 0, 0]); // tags of partition, topic, request
         let frame_len = i32::try_from(out.len() - 4).expect("frame is under 2 GiB");
         out[..4].copy_from_slice(&frame_len.to_be_bytes());

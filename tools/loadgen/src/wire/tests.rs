@@ -10,7 +10,7 @@ use super::produce::{FrameTemplate, ProducerIdentity, Send};
 use super::stamp::{Stamp, StampPlaces};
 
 fn shape(records: u32, record_bytes: usize, compression: Compression) -> BatchShape {
-    BatchShape { records, record_bytes, compression, entropy: 0.5 }
+    BatchShape { records, record_bytes, compression, level: None, entropy: 0.5 }
 }
 
 fn stamp(intended_ns: u64) -> Stamp {
@@ -80,6 +80,40 @@ fn payload_compresses_as_far_as_its_entropy_says() {
     assert!(size(1.0) > 0.99);
     assert!((0.4..0.6).contains(&size(0.5)));
     assert!(size(0.0) < 0.02);
+}
+
+#[test]
+fn a_higher_level_compresses_further() {
+    for (compression, low, high) in [(Compression::Gzip, 1, 9), (Compression::Zstd, -50, 19)] {
+        let size = |level| {
+            let shape = BatchShape { level: Some(level), ..shape(100, 1000, compression) };
+            BatchTemplate::build(shape).expect("builds").bytes().len()
+        };
+        assert!(size(high) < size(low), "{compression:?}");
+    }
+}
+
+#[test]
+fn a_transactional_frame_says_so_in_its_head_and_in_its_batch() {
+    use thalweg::protocol::RequestHeader;
+    use thalweg::protocol::produce::ProduceRequest;
+    let template = BatchTemplate::build(shape(2, 64, Compression::Lz4)).expect("builds");
+    let plain = FrameTemplate::new("some-topic", "bench", -1, 1500, 11, &template);
+    let frame = plain.with_transactional_id("bench-1", &template);
+    let mut bytes = BytesMut::from(frame.frame());
+    frame.patch(&mut bytes, &send(1));
+    let batch = batch_of(&bytes, &template);
+    assert!(crc_matches(&batch));
+    let checked = UncheckedBatch::from_produce(batch).and_then(UncheckedBatch::check);
+    assert!(checked.expect("the broker's own check passes").is_transactional());
+    let request = Bytes::copy_from_slice(&bytes[4..]);
+    let (_, body) = RequestHeader::parse(&request).expect("header");
+    let request = ProduceRequest::parse(body, 11).expect("body");
+    let id = request.transactional_id().map(|id| id.to_lossy().into_owned());
+    assert_eq!(id.as_deref(), Some("bench-1"));
+    // Around another batch, as verify mode sends it, too.
+    let other = frame.with_batch(&template);
+    assert_eq!(other.frame(), frame.frame());
 }
 
 #[test]
@@ -177,6 +211,7 @@ fn a_fetch_request_reads_back_through_the_brokers_parser() {
         bytes_min: 1,
         bytes_max: 1 << 20,
         partition_bytes_max: 1 << 16,
+        read_committed: false,
     };
     let mut request = FetchRequest::new("bench", &[("topic", vec![3, 8])], &limits);
     let frame = Bytes::copy_from_slice(&request.patch(99, [1_000, 2_000].into_iter())[4..]);

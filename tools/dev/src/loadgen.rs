@@ -12,11 +12,12 @@ use crate::setup;
 
 /// Listeners beside PLAINTEXT, by name, with their protocol. The variable that tells the tests
 /// their address has the name in its own.
-const LISTENERS: [(&str, &str); 4] = [
+const LISTENERS: [(&str, &str); 5] = [
     ("SSL", "SSL"),
     ("MUTUAL", "SSL"),
     ("SASL_PLAINTEXT", "SASL_PLAINTEXT"),
     ("SASL_SSL", "SASL_SSL"),
+    ("BRIEF", "SASL_PLAINTEXT"), // one mechanism, and sessions of a second
 ];
 
 const PASSWORD: &str = "opens-sesame=;";
@@ -82,10 +83,12 @@ fn settings(certificates: &Path) -> Vec<String> {
         "ssl.truststore.type=PEM".to_owned(),
         format!("ssl.truststore.location={}", pem("ca.pem")),
         "listener.name.mutual.ssl.client.auth=required".to_owned(),
+        "listener.name.brief.sasl.enabled.mechanisms=SCRAM-SHA-256".to_owned(),
+        "listener.name.brief.connections.max.reauth.ms=1000".to_owned(),
         "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".to_owned(),
     ];
     let modules = "org.apache.kafka.common.security";
-    for listener in ["sasl_plaintext", "sasl_ssl"] {
+    for listener in ["sasl_plaintext", "sasl_ssl", "brief"] {
         let prefix = format!("listener.name.{listener}");
         settings.push(format!(
             "{prefix}.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required \

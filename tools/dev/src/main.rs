@@ -32,7 +32,8 @@ enum Command {
     Setup,
     /// Formatting, lints, tidy, licences, unused dependencies, spelling, documentation.
     Check,
-    /// Everything that must pass: unit and simulation tests, real clients, differential, crash.
+    /// Everything that must pass: unit and simulation tests, real clients, differential, the load
+    /// generator, crash.
     Test {
         /// Crash cycles.
         #[arg(long, default_value_t = 100)]

@@ -132,6 +132,8 @@ fn who_may_not_in_is_told_why_and_no_load_begins() {
         ("PLAINTEXT", ca.clone(), "does this listener speak TLS?"),
         ("SASL_PLAINTEXT", String::new(), "does this listener want SASL"),
         ("PLAINTEXT", format!("{sasl} PLAIN"), "this listener wants no SASL"),
+        ("BRIEF", format!("{sasl} SCRAM-SHA-256"), "connections.max.reauth.ms"),
+        ("BRIEF", format!("{sasl} PLAIN"), "this listener takes SCRAM-SHA-256"),
     ] {
         bench(listener, &flags).assert_refused(&flags, reason);
     }
@@ -165,6 +167,25 @@ fn committed_records_are_all_there_and_aborted_ones_for_nobody_who_wants_committ
             assert_eq!(run.number("/latency/commit/samples"), committed);
             assert_eq!(run.number("/counters/failed_transactions"), 0);
         }
+    }
+}
+
+/// The broker refuses every batch; each transaction is aborted, and the next one begins.
+#[test]
+#[ignore = "needs Apache Kafka: cargo dev loadgen"]
+fn a_transaction_in_which_something_fails_is_aborted_and_the_producer_goes_on() {
+    for listener in ["PLAINTEXT", "OLDER"] {
+        let flags = "--transactional --read-committed --topic-config max.message.bytes=500";
+        let run = bench(listener, flags);
+        assert_eq!(run.code, Some(3), "{}\n{}", run.stdout, run.stderr);
+        let errors = run.report.pointer("/errors").and_then(Value::as_array).expect("a list");
+        let names: Vec<_> = errors.iter().filter_map(|error| error["name"].as_str()).collect();
+        assert_eq!(names, ["MESSAGE_TOO_LARGE"], "{}", run.stdout);
+        assert!(run.number("/counters/failed_transactions") >= 10, "{}", run.stdout);
+        assert_eq!(run.number("/counters/committed_transactions"), 0);
+        assert_eq!(run.number("/verification/acked_records"), 0);
+        assert_eq!(run.number("/verification/seen_records"), 0);
+        assert!(run.number("/verification/aborted_records") >= 1_000, "{}", run.stdout);
     }
 }
 

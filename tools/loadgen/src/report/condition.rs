@@ -32,6 +32,7 @@ enum Which {
     Service,
     Delay,
     EndToEnd,
+    Commit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub enum Verdict {
 
 const FORM: &str = "a condition is like `p99 > 5ms`, `e2e.p99.9 > 20ms`, `service.max > 1s`, \
                     `produced < 100MB/s`, `records < 50k/s`, `errors > 0`, `core-s/GB > 0.8`; \
-                    latencies are publish (default), service, delay, e2e and have p50, p90, p99, \
+                    latencies are publish (default), service, delay, e2e, commit and have p50, p90, p99, \
                     p99.9, p99.99, max, mean";
 
 impl FromStr for Condition {
@@ -121,6 +122,7 @@ fn figure(name: &str) -> Option<Figure> {
         Some(("service", point)) => (Which::Service, point),
         Some(("delay", point)) => (Which::Delay, point),
         Some(("e2e", point)) => (Which::EndToEnd, point),
+        Some(("commit", point)) => (Which::Commit, point),
         // `p99.9` has a dot of its own.
         _ => (Which::Publish, name),
     };
@@ -165,6 +167,7 @@ impl Figure {
                     Which::Service => &report.latency.service,
                     Which::Delay => &report.latency.delay,
                     Which::EndToEnd => &report.latency.end_to_end,
+                    Which::Commit => &report.latency.commit,
                 };
                 latency(summary.as_ref()?, point)
             }
@@ -212,6 +215,8 @@ mod tests {
         assert_eq!(bound("publish.max >= 1s"), Ok((publish("max"), 1e6)));
         let e2e = Figure::Latency(Which::EndToEnd, "p99.99".to_owned());
         assert_eq!(bound("e2e.p99.99 <= 2ms"), Ok((e2e, 2000.0)));
+        let commit = Figure::Latency(Which::Commit, "p99".to_owned());
+        assert_eq!(bound("commit.p99 > 1s"), Ok((commit, 1e6)));
         assert_eq!(bound("produced < 100MB/s"), Ok((Figure::ProducedBytes, 1e8)));
         assert_eq!(bound("records < 50k/s"), Ok((Figure::Records, 50e3)));
         assert_eq!(bound("errors > 0"), Ok((Figure::Errors, 0.0)));

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_wire::{KafkaMessage, KafkaRequest, KafkaResponse, OutboundFrameLimits};
 use kafka_wire_core::{ApiVersion, DecodeError, DecodeLimits, Decoder};
 
-use super::header::parse_response_header_as;
+use super::reader::Reader;
 use super::{ApiKey, ClientHeader, EncodeError, FRAME_PREFIX_BYTES, Malformed};
 use crate::base::ids::TopicId;
 
@@ -78,9 +78,10 @@ pub fn decode_response_frame<M: KafkaResponse>(
     frame: &Bytes,
     version: i16,
 ) -> Result<(i32, M), Malformed> {
-    let (correlation_id, body) =
-        parse_response_header_as(frame, response_header_version::<M>(version))?;
-    Ok((correlation_id, decode_response(body, version)?))
+    let mut reader = Reader::new(frame, response_header_version::<M>(version) >= 1);
+    let correlation_id = reader.i32("correlation id")?;
+    reader.skip_tagged_fields()?;
+    Ok((correlation_id, decode_response(frame.slice(reader.at()..), version)?))
 }
 
 fn response_header_version<M: KafkaResponse>(version: i16) -> i16 {

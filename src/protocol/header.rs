@@ -166,14 +166,7 @@ pub fn parse_response_header(
     api: ApiKey,
     version: i16,
 ) -> Result<(i32, Bytes), Malformed> {
-    parse_response_header_as(frame, api.response_header_version(version))
-}
-
-pub(super) fn parse_response_header_as(
-    frame: &Bytes,
-    header_version: i16,
-) -> Result<(i32, Bytes), Malformed> {
-    let mut reader = Reader::new(frame, header_version >= 1);
+    let mut reader = Reader::new(frame, api.response_header_version(version) >= 1);
     let correlation_id = reader.i32("correlation id")?;
     reader.skip_tagged_fields()?;
     Ok((correlation_id, frame.slice(reader.at()..)))

@@ -23,6 +23,7 @@ pub fn test(house: &House, cycles: u32) -> Result<(), Failure> {
         run_clients(house, &programs, &[], thalweg.address())?;
     }
     compare(house, &programs, false)?;
+    in_turn(house, &programs)?;
     crate::loadgen::test(house)?;
     kill_again_and_again(house, &programs, cycles, None)?;
     step("everything passed");

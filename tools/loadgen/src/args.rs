@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::agents::args::{AgentArgs, CoordinateArgs};
 use crate::client::security::SecurityArgs;
-use crate::load::schedule::Arrivals;
-use crate::load::txn::TransactionArgs;
+use crate::compare_brokers::args::CompareBrokersArgs;
 use crate::report::condition::Condition;
 use crate::units::{Rate, parse_cpus, parse_duration, parse_pair, read};
 pub use crate::workload::Workload;
@@ -92,80 +92,6 @@ pub enum Idle {
     Park,
 }
 
-/// The workload, apart from which broker it goes to.
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct Workload {
-    /// Producers, each with a connection of its own to every leader it sends to.
-    #[arg(long, default_value_t = 1)]
-    pub producers: u32,
-    /// Consumers, each with partitions assigned to it; they share the partitions.
-    #[arg(long, default_value_t = 0)]
-    pub consumers: u32,
-    /// Partitions of the topic.
-    #[arg(long, default_value_t = 1)]
-    pub partitions: u32,
-    /// Bytes of each record's value.
-    #[arg(long, default_value = "1024", value_parser = parse_bytes)]
-    pub record_bytes: usize,
-    /// Records in a batch; a request carries one batch.
-    #[arg(long, default_value_t = 100)]
-    pub batch_records: u32,
-    /// Offered load: `max` (closed loop), or `100MB/s`, `50000records/s` (open loop).
-    #[arg(long, default_value = "max")]
-    pub rate: Rate,
-    /// How open-loop arrivals are spread.
-    #[arg(long, default_value = "constant")]
-    pub arrivals: Arrivals,
-    /// Requests in flight on each producer's connection.
-    #[arg(long, default_value_t = 5)]
-    pub in_flight: u32,
-    /// Acknowledgements asked for.
-    #[arg(long, default_value = "all")]
-    pub acks: Acks,
-    /// Codec of the batches (compressed once, before the run).
-    #[arg(long, default_value = "none", value_parser = parse_compression)]
-    #[serde(serialize_with = "compression_name")]
-    pub compression: Compression,
-    /// Level of the codec: gzip 1 to 9, zstd -131072 to 22.
-    #[arg(long, allow_hyphen_values = true)]
-    pub compression_level: Option<i32>,
-    /// Part of each value that is random, 0 to 1; the rest compresses away.
-    #[arg(long, default_value_t = 0.5)]
-    pub entropy: f64,
-    /// Idempotent producers.
-    #[arg(long)]
-    pub idempotent: bool,
-    /// Transactions.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub transactions: TransactionArgs,
-    /// Every record carries who sent it, its number and a checksum; what comes back is compared with
-    /// what was acknowledged. Exit code 3 if anything is lost, reordered or corrupt (or, from
-    /// idempotent producers, there twice). Slow: not for figures.
-    #[arg(long)]
-    pub verify: bool,
-    /// Bytes of one partition that a fetch asks for.
-    #[arg(long, default_value = "1MiB", value_parser = parse_bytes)]
-    pub fetch_bytes: usize,
-    /// Read what the topic holds already, too (with `--topic`).
-    #[arg(long)]
-    pub from_beginning: bool,
-    /// Time before anything is counted.
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
-    pub warmup: Duration,
-    /// Time that is measured.
-    #[arg(long, default_value = "30s", value_parser = parse_duration)]
-    pub duration: Duration,
-}
-
-impl Workload {
-    /// Whether producers promise that nothing is there twice.
-    #[must_use]
-    pub fn exactly_once(&self) -> bool {
-        self.idempotent || self.transactions.transactional
-    }
-}
-
 /// `thalweg-bench run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -179,7 +105,7 @@ pub struct RunArgs {
     /// How connections are secured.
     #[command(flatten)]
     pub security: SecurityArgs,
-    /// The workload.
+    /// The workload, or several from a file.
     #[command(flatten)]
     pub workload: WorkloadArgs,
     /// Use this existing topic instead of a fresh one.

@@ -14,10 +14,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::args::{Acks, FirstLightArgs, Idle, Workload};
+use crate::args::{FirstLightArgs, Idle, Workload};
 use crate::client::security::SecurityArgs;
 use crate::load::schedule::Arrivals;
-use crate::load::txn::TransactionArgs;
 use crate::report::{Report, table};
 use crate::run::{self, Outcome, RunError, RunSpec};
 use crate::units::Rate;
@@ -102,20 +101,6 @@ fn parts(warmup: Duration, duration: Duration) -> [(&'static str, Workload); 2] 
         producers: 4,
         consumers: 2,
         partitions: 8,
-        record_bytes: 1024,
-        batch_records: 100,
-        rate: Rate::Max,
-        arrivals: Arrivals::Constant,
-        in_flight: 5,
-        acks: Acks::All,
-        compression: Compression::None,
-        compression_level: None,
-        entropy: 0.5,
-        idempotent: false,
-        transactions: TransactionArgs::default(),
-        verify: false,
-        fetch_bytes: 1 << 20,
-        from_beginning: false,
         warmup,
         duration,
         ..Workload::default()

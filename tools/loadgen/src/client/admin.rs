@@ -18,10 +18,12 @@ use super::call::call;
 use super::dial::{Connected, Dialer, GREETING};
 use super::error_name;
 use super::features::{
-    Api, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, FETCH, INIT_PRODUCER_ID, LIST_OFFSETS,
-    METADATA, Needs, Offer, PRODUCE, TxnVersions,
+    Api, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, FETCH, GROUP_COORDINATOR, HEARTBEAT,
+    INIT_PRODUCER_ID, JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, Needs, Offer, PRODUCE,
+    SYNC_GROUP, TxnVersions,
 };
 use super::frames::{Broken, FrameReader};
+use super::group::{self, GroupVersions};
 use super::stream::Stream;
 use crate::wire::produce::ProducerIdentity;
 
@@ -36,8 +38,6 @@ pub enum AdminError {
     Unfit(String),
     /// The broker refused.
     Refused(&'static str, String),
-    /// The broker lacks these APIs, without which there are no consumer groups.
-    LacksGroups(Vec<&'static str>),
     /// A broker's address does not resolve.
     Address(String, io::Error),
 }
@@ -55,6 +55,9 @@ impl fmt::Display for AdminError {
 }
 
 impl std::error::Error for AdminError {}
+
+/// Topics in one request.
+const TOPICS_MAX: usize = 500;
 
 /// The versions of the hot path that both sides speak.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -198,6 +201,11 @@ impl Admin {
         self.offer.version(api).map_err(AdminError::Lacks)
     }
 
+    fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr, AdminError> {
+        let address = |error| AdminError::Address(host.to_owned(), error);
+        self.dialer.resolve(host, port).map_err(address)
+    }
+
     /// Versions for the load itself.
     pub fn hot_versions(&self) -> Result<HotVersions, AdminError> {
         Ok(HotVersions {
@@ -212,17 +220,15 @@ impl Admin {
     /// Versions for consumer groups.
     ///
     /// # Errors
-    /// All that the broker lacks for them.
+    /// The first API that the broker lacks for them.
     pub fn group_versions(&self) -> Result<GroupVersions, AdminError> {
-        let apis = [FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP, HEARTBEAT, LEAVE_GROUP];
-        let found = apis.each_ref().map(|api| self.version(api).ok());
-        if let [Some(find_coordinator), Some(join), Some(sync), Some(heartbeat), Some(leave)] =
-            found
-        {
-            return Ok(GroupVersions { find_coordinator, join, sync, heartbeat, leave });
-        }
-        let lacking = apis.iter().zip(found).filter(|(_, found)| found.is_none());
-        Err(AdminError::LacksGroups(lacking.map(|(api, _)| api.name).collect()))
+        Ok(GroupVersions {
+            find_coordinator: self.version(&GROUP_COORDINATOR)?,
+            join: self.version(&JOIN_GROUP)?,
+            sync: self.version(&SYNC_GROUP)?,
+            heartbeat: self.version(&HEARTBEAT)?,
+            leave: self.version(&LEAVE_GROUP)?,
+        })
     }
 
     /// The address of the group's coordinator; `None` while there is none yet.
@@ -231,7 +237,7 @@ impl Admin {
         let version = self.group_versions()?.find_coordinator;
         let found = group::find_coordinator(&self.stream, &mut self.reader, version, group).await;
         match found.map_err(|broken| AdminError::Broken(what, broken))? {
-            Ok((host, port)) => resolve(&host, port).map(Some),
+            Ok((host, port)) => self.resolve(&host, port).map(Some),
             Err(14..=16) => Ok(None), // loading, not available yet, or just moved
             Err(code) => check(what, code, None).map(|()| None),
         }
@@ -256,59 +262,72 @@ impl Admin {
                 config
             })
             .collect();
-        let mut request = CreateTopicsRequest::default();
-        request.topics = vec![wanted];
-        request.timeout_ms = 30_000;
-        let answer = self.call("creating the topic", version, &request).await?;
-        let result = answer
-            .topics
-            .first()
-            .ok_or(AdminError::Refused("creating the topic", "nothing".to_owned()))?;
-        let message = result.error_message.as_ref().map(|text| text.as_str());
-        check("creating the topic", result.error_code, message)
+        for names in topic.names().chunks(TOPICS_MAX) {
+            let mut request = CreateTopicsRequest::default();
+            let named = names.iter().map(|name| {
+                let mut topic = wanted.clone();
+                topic.name = name.as_str().into();
+                topic
+            });
+            request.topics = named.collect();
+            request.timeout_ms = 30_000;
+            let answer = self.call("creating the topic", version, &request).await?;
+            if answer.topics.len() != names.len() {
+                return Err(AdminError::Refused("creating the topic", "too little".to_owned()));
+            }
+            for result in &answer.topics {
+                let message = result.error_message.as_ref().map(|text| text.as_str());
+                check("creating the topic", result.error_code, message)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Deletes topic `name`.
-    pub async fn delete_topic(&mut self, name: &str) -> Result<(), AdminError> {
+    /// Deletes the topics `names`.
+    pub async fn delete_topics(&mut self, names: &[String]) -> Result<(), AdminError> {
         let version = self.version(&DELETE_TOPICS)?;
-        let mut request = DeleteTopicsRequest::default();
-        request.topic_names = vec![name.into()];
-        request.timeout_ms = 30_000;
-        let answer = self.call("deleting the topic", version, &request).await?;
-        let code = answer.responses.first().map_or(0, |it| it.error_code);
-        check("deleting the topic", code, None)
+        for names in names.chunks(TOPICS_MAX) {
+            let mut request = DeleteTopicsRequest::default();
+            request.topic_names = names.iter().map(|name| name.as_str().into()).collect();
+            request.timeout_ms = 30_000;
+            let answer = self.call("deleting the topic", version, &request).await?;
+            for result in &answer.responses {
+                check("deleting the topic", result.error_code, None)?;
+            }
+        }
+        Ok(())
     }
 
-    /// The leaders of all partitions of `topic`, in order; `None` while some have none yet.
-    pub async fn leaders(&mut self, topic: &str) -> Result<Option<Vec<Leader>>, AdminError> {
+    /// The leaders of all partitions of `topics`, topic by topic and in order; `None` while some
+    /// have none yet.
+    pub async fn leaders(&mut self, topics: &[String]) -> Result<Option<Vec<Leader>>, AdminError> {
         let version = self.version(&METADATA)?;
-        let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
-        wanted.name = Some(topic.into());
-        let mut request = MetadataRequest::default();
-        request.topics = Some(vec![wanted]);
-        request.allow_auto_topic_creation = false;
-        let answer = self.call("asking for the leaders", version, &request).await?;
-        let Some(found) = answer.topics.first() else { return Ok(None) };
-        match found.error_code {
-            0 => {}
-            3 | 5 => return Ok(None), // not known here yet, or no leader yet
-            code => check("asking for the leaders", code, None)?,
-        }
-        let mut addrs = BTreeMap::new();
-        for broker in &answer.brokers {
-            let port = u16::try_from(broker.port).unwrap_or(0);
-            let host = broker.host.as_str();
-            let addr = self.dialer.resolve(host, port);
-            let addr = addr.map_err(|error| AdminError::Address(host.to_owned(), error))?;
-            addrs.insert(broker.node_id, addr);
-        }
-        let mut leaders = Vec::with_capacity(found.partitions.len());
-        for partition in &found.partitions {
-            match addrs.get(&partition.leader_id) {
-                Some(&addr) if partition.error_code == 0 => {
-                    leaders.push(Leader { partition: partition.partition_index, addr });
+        let mut leaders = Vec::new();
+        for (chunk, names) in topics.chunks(TOPICS_MAX).enumerate() {
+            let wanted = names.iter().map(|name| {
+                let mut wanted = messages::metadata_request::MetadataRequestTopic::default();
+                wanted.name = Some(name.as_str().into());
+                wanted
+            });
+            let mut request = MetadataRequest::default();
+            request.topics = Some(wanted.collect());
+            request.allow_auto_topic_creation = false;
+            let answer = self.call("asking for the leaders", version, &request).await?;
+            let mut addrs = BTreeMap::new();
+            for broker in &answer.brokers {
+                let port = u16::try_from(broker.port).unwrap_or(0);
+                addrs.insert(broker.node_id, self.resolve(broker.host.as_str(), port)?);
+            }
+            for (idx, name) in names.iter().enumerate() {
+                let topic = (chunk * TOPICS_MAX + idx) as u32;
+                let is_it = |it: &&messages::metadata_response::MetadataResponseTopic| {
+                    it.name.as_ref().is_some_and(|it| it.as_str() == name)
+                };
+                let Some(found) = answer.topics.iter().find(is_it) else { return Ok(None) };
+                match leaders_of(topic, found, &addrs)? {
+                    Some(found) => leaders.extend(found),
+                    None => return Ok(None),
                 }
-                _ => return Ok(None),
             }
         }
         Ok(if leaders.is_empty() { None } else { Some(leaders) })
@@ -383,6 +402,30 @@ impl Admin {
         self.admitted = true;
         Ok(answer)
     }
+}
+
+/// The leaders of one topic's partitions, in order; `None` while some have none yet.
+fn leaders_of(
+    topic: u32,
+    found: &messages::metadata_response::MetadataResponseTopic,
+    addrs: &BTreeMap<i32, SocketAddr>,
+) -> Result<Option<Vec<Leader>>, AdminError> {
+    match found.error_code {
+        0 => {}
+        3 | 5 => return Ok(None), // not known here yet, or no leader yet
+        code => check("asking for the leaders", code, None)?,
+    }
+    let mut leaders = Vec::with_capacity(found.partitions.len());
+    for partition in &found.partitions {
+        match addrs.get(&partition.leader_id) {
+            Some(&addr) if partition.error_code == 0 => {
+                leaders.push(Leader { topic, partition: partition.partition_index, addr });
+            }
+            _ => return Ok(None),
+        }
+    }
+    leaders.sort_by_key(|leader| leader.partition);
+    Ok(if leaders.is_empty() { None } else { Some(leaders) })
 }
 
 /// A producer id of its own for this connection.

@@ -77,14 +77,35 @@ impl Dialer {
     /// # Errors
     /// [`Broken::Refused`] where one side does not accept the other.
     pub async fn connect(&self, addr: SocketAddr, greeting: i16) -> Result<Connected, Broken> {
+        self.greet(self.open(addr).await?, addr, greeting).await
+    }
+
+    /// The first part of [`Dialer::connect`]: a connection, under TLS where asked for, on which
+    /// nothing was said.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open(&self, addr: SocketAddr) -> Result<Stream, Broken> {
         let tcp = TcpStream::connect(addr).await?;
-        let stream = match &self.security.tls {
+        Ok(match &self.security.tls {
             None => Stream::Plain(tcp),
             Some(config) => {
                 let name = self.server_name(addr)?;
                 Stream::Tls(TlsStream::connect(tcp, config.clone(), name, addr).await?)
             }
-        };
+        })
+    }
+
+    /// The other part: ApiVersions, and who we are.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn greet(
+        &self,
+        stream: Stream,
+        addr: SocketAddr,
+        greeting: i16,
+    ) -> Result<Connected, Broken> {
         let mut reader = FrameReader::new(stream.clone());
         let mut answer = greet(&stream, &mut reader, greeting).await?;
         let mut session_lifetime_ms = 0;

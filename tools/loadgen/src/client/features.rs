@@ -29,6 +29,16 @@ pub const LIST_OFFSETS: Api = api(2, "ListOffsets", 1, 7);
 pub const METADATA: Api = api(3, "Metadata", 4, 12);
 /// Version 0 knows groups only.
 pub const FIND_COORDINATOR: Api = api(10, "FindCoordinator", 1, 6);
+/// A group's coordinator, below the versions that ask for several.
+pub const GROUP_COORDINATOR: Api = api(10, "FindCoordinator", 1, 2);
+/// Version 2 is the first of a group that waits for its first members.
+pub const JOIN_GROUP: Api = api(11, "JoinGroup", 2, 5);
+/// A member is alive; and learns of rebalances.
+pub const HEARTBEAT: Api = api(12, "Heartbeat", 0, 3);
+/// From version 3 on members leave in lists.
+pub const LEAVE_GROUP: Api = api(13, "LeaveGroup", 0, 2);
+/// Assignments.
+pub const SYNC_GROUP: Api = api(14, "SyncGroup", 0, 3);
 /// Version 0 has no SaslAuthenticate after it.
 pub const SASL_HANDSHAKE: Api = api(17, "SaslHandshake", 1, 1);
 /// The run's own topic.
@@ -45,6 +55,10 @@ pub const END_TXN: Api = api(26, "EndTxn", 0, 5);
 pub const DESCRIBE_CONFIGS: Api = api(32, "DescribeConfigs", 1, 4);
 /// From version 1 on it tells for how long the proof holds.
 pub const SASL_AUTHENTICATE: Api = api(36, "SaslAuthenticate", 0, 2);
+
+/// Without these there are no consumer groups.
+const GROUP_APIS: [&Api; 5] =
+    [&GROUP_COORDINATOR, &JOIN_GROUP, &SYNC_GROUP, &HEARTBEAT, &LEAVE_GROUP];
 
 /// The last versions before a transaction's partitions are added by Produce itself (KIP-890).
 const PRODUCE_BEFORE_IMPLICIT: i16 = 11;
@@ -87,6 +101,8 @@ pub struct Needs {
     pub idempotence: bool,
     /// Transactional producers.
     pub transactions: bool,
+    /// A consumer group.
+    pub groups: bool,
 }
 
 impl From<&ApiVersionsResponse> for Offer {
@@ -152,6 +168,7 @@ impl Offer {
             ("consumers", needs.fetch, lacks(&[&FETCH])),
             ("idempotent producers", needs.idempotence, lacks(&[&INIT_PRODUCER_ID])),
             ("transactions", needs.transactions, transactions),
+            ("rebalances need consumer groups", needs.groups, lacks(&GROUP_APIS)),
         ];
         let sentences: Vec<String> = features
             .into_iter()
@@ -169,7 +186,14 @@ mod tests {
     use super::*;
 
     const ALL: Needs =
-        Needs { topic: true, produce: true, fetch: true, idempotence: true, transactions: true };
+        Needs {
+            topic: true,
+            produce: true,
+            fetch: true,
+            idempotence: true,
+            transactions: true,
+            groups: true,
+        };
 
     fn offer(apis: &[(i16, i16, i16)], transaction_level: i16) -> Offer {
         let apis = apis.iter().map(|&(key, min, max)| (key, (min, max))).collect();
@@ -177,7 +201,7 @@ mod tests {
     }
 
     fn kafka() -> Vec<(i16, i16, i16)> {
-        let keys = [0, 1, 2, 3, 10, 17, 19, 20, 22, 24, 26, 32, 36];
+        let keys = [0, 1, 2, 3, 10, 11, 12, 13, 14, 17, 19, 20, 22, 24, 26, 32, 36];
         keys.into_iter().map(|key| (key, 0, 20)).collect()
     }
 
@@ -191,9 +215,12 @@ mod tests {
         let few: Vec<_> = kafka().into_iter().filter(|it| ![24, 10].contains(&it.0)).collect();
         assert_eq!(
             offer(&few, 0).missing(addr(), &ALL).as_deref(),
-            Some("transactions: 10.0.0.1:9092 does not offer FindCoordinator, AddPartitionsToTxn")
+            Some(
+                "transactions: 10.0.0.1:9092 does not offer FindCoordinator, AddPartitionsToTxn; \
+                 rebalances need consumer groups: 10.0.0.1:9092 does not offer FindCoordinator"
+            )
         );
-        let without = Needs { transactions: false, ..ALL };
+        let without = Needs { transactions: false, groups: false, ..ALL };
         assert_eq!(offer(&few, 0).missing(addr(), &without), None);
         let old = [(0, 0, 8), (2, 0, 20), (3, 0, 20)];
         let needs = Needs { produce: true, ..Needs::default() };

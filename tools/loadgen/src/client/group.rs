@@ -1,7 +1,6 @@
 //! A member of a consumer group, in the classic protocol: as much of it as rebalances need.
 //!
-//! Not here: when members come and go, and what is measured (`load::rebalance`). The broker library
-//! does not answer these APIs, so requests go through its codec in versions whose headers are plain.
+//! Not here: when members come and go, and what is measured (`load::rebalance`).
 
 use std::net::SocketAddr;
 
@@ -11,15 +10,13 @@ use messages::{
     LeaveGroupRequest, SyncGroupRequest,
 };
 use serde::Serialize;
-use thalweg::io::tcp::TcpStream;
-use thalweg::protocol::ClientHeader;
-use thalweg::protocol::codec::messages::{self, RequestResponsePair};
-use thalweg::protocol::codec::{decode_response, encode_request};
+use thalweg::protocol::codec::messages;
 
-use super::admin;
-use super::call::CLIENT_ID;
+use super::call::call;
+use super::dial::{Connected, Dialer};
 use super::error_name;
 use super::frames::{Broken, FrameReader};
+use super::stream::Stream;
 
 /// Kafka's codes that a member acts on.
 const MEMBER_ID_REQUIRED: i16 = 79;
@@ -57,7 +54,7 @@ pub enum Pulse {
 
 /// One member and its connection to the coordinator.
 pub struct GroupMember {
-    stream: TcpStream,
+    stream: Stream,
     reader: FrameReader,
     versions: GroupVersions,
     group: String,
@@ -71,14 +68,13 @@ impl GroupMember {
     /// # Errors
     /// As those of the connection.
     pub async fn connect(
+        dialer: &Dialer,
         coordinator: SocketAddr,
         greeting: i16,
         versions: GroupVersions,
         group: &str,
     ) -> Result<GroupMember, Broken> {
-        let stream = TcpStream::connect(coordinator).await?;
-        let mut reader = FrameReader::new(stream.clone());
-        admin::greet(&stream, &mut reader, greeting).await?;
+        let Connected { stream, reader, .. } = dialer.connect(coordinator, greeting).await?;
         let (group, member_id) = (group.to_owned(), String::new());
         Ok(GroupMember { stream, reader, versions, group, member_id, generation: -1 })
     }
@@ -110,7 +106,7 @@ impl GroupMember {
         if joined.leader == joined.member_id {
             request.assignments = assignments(&joined, topics, partitions);
         }
-        let answer = exchange(&self.stream, &mut self.reader, self.versions.sync, &request).await?;
+        let answer = call(&self.stream, &mut self.reader, self.versions.sync, &request).await?;
         match answer.error_code {
             0 => Ok(Some(self.generation)),
             code => self.setback("SyncGroup", code).map(|()| None),
@@ -127,7 +123,7 @@ impl GroupMember {
         request.generation_id = self.generation;
         request.member_id = self.member_id.as_str().into();
         let version = self.versions.heartbeat;
-        let answer = exchange(&self.stream, &mut self.reader, version, &request).await?;
+        let answer = call(&self.stream, &mut self.reader, version, &request).await?;
         match answer.error_code {
             0 => Ok(Pulse::Stable),
             code => self.setback("Heartbeat", code).map(|()| Pulse::Rejoin),
@@ -143,7 +139,7 @@ impl GroupMember {
         request.group_id = self.group.as_str().into();
         request.member_id = self.member_id.as_str().into();
         let version = self.versions.leave;
-        let answer = exchange(&self.stream, &mut self.reader, version, &request).await?;
+        let answer = call(&self.stream, &mut self.reader, version, &request).await?;
         match answer.error_code {
             0 => Ok(()),
             code => Err(GroupError::Refused("LeaveGroup", code)),
@@ -161,7 +157,7 @@ impl GroupMember {
         request.member_id = self.member_id.as_str().into();
         request.protocol_type = "consumer".into();
         request.protocols = vec![protocol];
-        exchange(&self.stream, &mut self.reader, self.versions.join, &request).await
+        call(&self.stream, &mut self.reader, self.versions.join, &request).await
     }
 
     /// What belongs to rebalances is no error: the member joins again, as another one if it has to.
@@ -209,39 +205,18 @@ impl GroupError {
 /// # Errors
 /// Those of the connection.
 pub async fn find_coordinator(
-    stream: &TcpStream,
+    stream: &Stream,
     reader: &mut FrameReader,
     version: i16,
     group: &str,
 ) -> Result<Result<(String, u16), i16>, Broken> {
     let mut request = FindCoordinatorRequest::default();
     request.key = group.into();
-    let answer = exchange(stream, reader, version, &request).await?;
+    let answer = call(stream, reader, version, &request).await?;
     Ok(match answer.error_code {
         0 => Ok((answer.host.as_str().to_owned(), u16::try_from(answer.port).unwrap_or(0))),
         code => Err(code),
     })
-}
-
-/// One request and its answer, in a version whose response header is a correlation id alone.
-async fn exchange<R: RequestResponsePair>(
-    stream: &TcpStream,
-    reader: &mut FrameReader,
-    version: i16,
-    request: &R,
-) -> Result<R::Response, Broken> {
-    let header = ClientHeader { version, correlation_id: 0x7A2, client_id: Some(CLIENT_ID) };
-    let unwritable = |_| Broken::Nonsense("a request that cannot be written in this version");
-    let frame = encode_request(&header, request).map_err(unwritable)?;
-    stream.send_slices(vec![frame]).await?;
-    let place = reader.frame().await?;
-    let frame = Bytes::copy_from_slice(&reader.bytes()[place.clone()]);
-    reader.consume(&place);
-    if frame.get(..4) != Some(&header.correlation_id.to_be_bytes()) {
-        return Err(Broken::Nonsense("an answer to another request"));
-    }
-    let unreadable = |_| Broken::Nonsense("an answer that cannot be read");
-    decode_response(frame.slice(4..), version).map_err(unreadable)
 }
 
 /// Kafka's consumer protocol, version 0: the topics that a member wants.

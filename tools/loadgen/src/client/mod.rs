@@ -10,6 +10,7 @@ pub mod call;
 pub mod dial;
 pub mod features;
 pub mod frames;
+pub mod group;
 pub mod sasl;
 pub mod security;
 pub mod stream;

@@ -9,13 +9,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use thalweg::base::signal::Event;
-use thalweg::io::tcp::TcpStream;
 
 use super::pacer::Pacer;
 use super::recorder::Recorder;
 use super::schedule::Schedule;
-use crate::client::admin;
-use crate::client::frames::{Broken, FrameReader};
+use crate::client::dial::Dialer;
+use crate::client::frames::Broken;
 
 /// Connections that are open at a time on one load core. What is due beyond them waits, and its
 /// latency counts; without a bound a broker that hangs would use up all ports.
@@ -24,6 +23,8 @@ const OPEN_MAX: usize = 2_000;
 /// What one load core's churn does.
 #[derive(Clone, Debug)]
 pub struct ChurnPlan {
+    /// How to connect.
+    pub dialer: Dialer,
     /// Brokers, taken in turn.
     pub brokers: Vec<SocketAddr>,
     /// When connections are meant to be opened.
@@ -86,10 +87,9 @@ impl Churn {
 
     async fn once(&self, broker: SocketAddr, intended_ns: u64) -> Result<(), Broken> {
         self.pacer.worked();
-        let stream = TcpStream::connect(broker).await?;
+        let stream = self.plan.dialer.open(broker).await?;
         let connected_ns = self.now();
-        let mut reader = FrameReader::new(stream.clone());
-        admin::greet(&stream, &mut reader, self.plan.greeting).await?;
+        self.plan.dialer.greet(stream, broker, self.plan.greeting).await?;
         let answered_ns = self.now();
         self.pacer.worked();
         self.recorder.at(intended_ns, |tally| {

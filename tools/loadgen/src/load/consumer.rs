@@ -109,9 +109,25 @@ impl Consumer {
         progress: Arc<Progress>,
         checker: Option<MarkChecker>,
     ) -> Rc<Consumer> {
-        let index =
-            plan.partitions.iter().enumerate().map(|(idx, &(part, _))| (part, idx)).collect();
-        Rc::new(Consumer { plan, dialer, client_id, pacer, recorder, producing, index, checker })
+        let mut index: HashMap<Vec<u8>, HashMap<i32, usize>> = HashMap::new();
+        let mut count = 0;
+        for (topic, partitions) in &plan.topics {
+            let places = index.entry(topic.as_bytes().to_vec()).or_default();
+            places.extend(partitions.iter().zip(count..).map(|(it, idx)| (it.partition, idx)));
+            count += partitions.len();
+        }
+        let catch_up = CatchUp { behind: Cell::new(count), ..CatchUp::default() };
+        Rc::new(Consumer {
+            plan,
+            dialer,
+            client_id,
+            pacer,
+            recorder,
+            progress,
+            index,
+            catch_up,
+            checker,
+        })
     }
 
     /// Fetches until the run's end and until everything is read. Dropping the future ends it.
@@ -152,11 +168,13 @@ impl Consumer {
     }
 
     async fn connected(&self, positions: &mut [Position]) -> Result<(), Broken> {
-        let connected = self.dialer.connect(self.plan.leader, self.plan.greeting).await?;
-        let Connected { stream, mut reader, .. } = connected;
-        let indexes: Vec<i32> = self.plan.partitions.iter().map(|&(part, _)| part).collect();
-        let mut request =
-            FetchRequest::new(&self.plan.topic, self.client_id, &indexes, &self.plan.limits);
+        let Connected { stream, mut reader, .. } =
+            self.dialer.connect(self.plan.leader, self.plan.greeting).await?;
+        let topics = self.plan.topics.iter().map(|(topic, partitions)| {
+            (topic.as_str(), partitions.iter().map(|it| it.partition).collect())
+        });
+        let topics: Vec<(&str, Vec<i32>)> = topics.collect();
+        let mut request = FetchRequest::new(self.client_id, &topics, &self.plan.limits);
         let mut correlation_id = 0i32;
         while !self.progress.may_drain(self.now()) {
             self.pacer.until(self.now() + BACKLOG_PAUSE_NS).await;
@@ -245,10 +263,11 @@ impl Consumer {
         // Without read_committed the answer names none.
         if let Some(checker) = &self.checker {
             let aborted = AbortedFilter::new(partition.aborted);
-            checker.check(partition.partition, position.next_offset, partition.records, aborted);
+            checker.check(position.id, position.next_offset, partition.records, aborted);
         }
+        let stamps = Some(&self.plan.stamps);
         let mut aborted = AbortedFilter::new(partition.aborted);
-        fetch::walk_batches(partition.records, self.plan.stamp_at, |batch| {
+        fetch::walk_batches(partition.records, stamps, |batch| {
             let skipped = aborted.skips(batch.next_offset, batch.producer_id, batch.kind);
             if batch.next_offset > position.next_offset {
                 self.note_batch(&batch, now, position.next_offset, skipped);
@@ -270,6 +289,8 @@ impl Consumer {
     }
 
     fn note_batch(&self, batch: &FetchedBatch, now: u64, expected_offset: i64, skipped: bool) {
+        let read_bytes = &self.catch_up.read_bytes;
+        read_bytes.set(read_bytes.get() + batch.batch_bytes as u64);
         self.recorder.at(now, |tally| {
             let counters = &mut tally.counters;
             counters.fetched_batches += 1;

@@ -17,7 +17,7 @@ use thalweg::io::reactor::{IdlePolicy, Reactor, ReactorConfig};
 use super::churn::{Churn, ChurnPlan};
 use super::consumer::{Consumer, ConsumerPlan};
 use super::frame_pool::{FramePool, FrameSet};
-use super::lane::{Lane, LanePlan};
+use super::lane::{Lane, LanePlan, Shared};
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::rebalance::{RebalancePlan, Rebalances};
@@ -29,6 +29,7 @@ use crate::client::dial::Dialer;
 use crate::clock::RunClock;
 use crate::measure::ledger::Ledger;
 use crate::wire::batch::BatchShape;
+use crate::wire::pool::BatchPool;
 
 /// Entries of the reactor's ring: more lanes than that take several system calls a turn.
 const RING_ENTRIES: u32 = 512;
@@ -52,14 +53,14 @@ pub struct CorePlan {
     pub clock: RunClock,
     /// The run's parts.
     pub window: Window,
-    /// Topic that is produced to.
-    pub topic: String,
-    /// Produce version, and `acks` as it travels.
-    pub produce_version: i16,
-    /// `acks` as it travels.
-    pub acks: i16,
-    /// The batch.
-    pub batch: BatchTemplate,
+    /// When the measured time's parts after the first begin, ns.
+    pub parts: Vec<u64>,
+    /// The run's batches.
+    pub pool: Arc<BatchPool>,
+    /// What is sent.
+    pub frames: Arc<FrameSet>,
+    /// Shape of verify mode's batches.
+    pub verify_shape: BatchShape,
     /// How to connect.
     pub dialer: Dialer,
     /// Producers' connections.
@@ -164,23 +165,7 @@ pub fn start(
 async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> CoreEnd {
     let recorder = Recorder::new(plan.window, &plan.parts);
     let ledger = SharedLedger::default();
-    let lanes: Vec<Rc<Lane>> = plan
-        .lanes
-        .iter()
-        .map(|lane| {
-            let shape = plan.batch.shape();
-            let marking = lane.verify.map(|run| {
-                let transactional = lane.txn.is_some();
-                MarkingSender::new(run, lane.id, shape, ledger.clone(), transactional)
-            });
-            let template = lane.txn.as_ref().map_or_else(
-                || template.clone(),
-                |txn| Rc::new(template.with_transactional_id(&txn.id, &plan.batch)),
-            );
-            let (pacer, recorder) = (pacer.clone(), recorder.clone());
-            Lane::new(lane.clone(), plan.dialer.clone(), template, pacer, recorder, marking)
-        })
-        .collect();
+    let lanes = lanes_of(&plan, &pacer, &recorder, &ledger);
     let ended = Rc::new(Ended::default());
     let mut tasks = Vec::new();
     for consumer in &plan.consumers {
@@ -249,22 +234,39 @@ async fn run(plan: CorePlan, pacer: Rc<Pacer>, out: mpsc::Sender<Interval>) -> C
     CoreEnd { finished_ns, ledger: ledger.take() }
 }
 
-/// The producers' connections, which share the core's frames.
+/// The producers' connections. They share the core's frames, unless they are transactional: then
+/// each has frames with its own transactional id.
 fn lanes_of(
     plan: &CorePlan,
     pacer: &Rc<Pacer>,
     recorder: &Rc<Recorder>,
     ledger: &SharedLedger,
 ) -> Vec<Rc<Lane>> {
-    let targets = plan.lanes.iter().flat_map(|lane| &lane.targets);
+    let plain = plan.lanes.iter().filter(|lane| lane.txn.is_none());
+    let targets = plain.flat_map(|lane| &lane.targets);
     let used = targets.map(|target| target.batches.clone());
     let frames = Rc::new(FramePool::new(plan.frames.clone(), used));
     let lane = |lane: &LanePlan| {
-        let marking = lane
-            .verify
-            .map(|run| MarkingSender::new(run, lane.id, plan.verify_shape, ledger.clone()));
-        let progress = plan.progress.clone();
-        Lane::new(lane.clone(), frames.clone(), pacer.clone(), recorder.clone(), progress, marking)
+        let transactional = lane.txn.is_some();
+        let marking = lane.verify.map(|run| {
+            MarkingSender::new(run, lane.id, plan.verify_shape, ledger.clone(), transactional)
+        });
+        let frames = match &lane.txn {
+            None => frames.clone(),
+            Some(txn) => {
+                let set = Arc::new(plan.frames.of_transactions(&plan.pool, &txn.id));
+                let used = lane.targets.iter().map(|target| target.batches.clone());
+                Rc::new(FramePool::new(set, used))
+            }
+        };
+        let shared = Shared {
+            dialer: plan.dialer.clone(),
+            frames,
+            pacer: pacer.clone(),
+            recorder: recorder.clone(),
+            progress: plan.progress.clone(),
+        };
+        Lane::new(lane.clone(), shared, marking)
     };
     plan.lanes.iter().map(lane).collect()
 }

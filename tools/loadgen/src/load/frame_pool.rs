@@ -39,6 +39,13 @@ impl FrameSet {
         FrameSet { frames: wrapped.collect() }
     }
 
+    /// The same frames as part of the transactions of `transactional_id`.
+    #[must_use]
+    pub fn of_transactions(&self, pool: &BatchPool, transactional_id: &str) -> FrameSet {
+        let (first, batch) = (&self.frames[0].0, &pool.batches()[0]);
+        FrameSet::new(pool, &first.with_transactional_id(transactional_id, batch))
+    }
+
     /// Bytes of all frames: what a load core that sends all of them copies before the run.
     #[must_use]
     pub fn bytes(&self) -> u64 {

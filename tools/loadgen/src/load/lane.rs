@@ -15,9 +15,10 @@ use futures_lite::future;
 
 use super::frame_pool::{FramePool, Load};
 use super::pacer::Pacer;
+use super::progress::Progress;
 use super::recorder::{Recorder, Sent, TxnEnd};
-use super::schedule::Schedule;
-use super::slots::{FramePool, InFlight, Slots};
+use super::schedule::{Random, Schedule};
+use super::slots::{InFlight, Slots};
 use super::txn::{BUSY_PAUSE_NS, CONCURRENT_TRANSACTIONS, Transactions, TxnPlan};
 use super::verify::MarkingSender;
 use crate::client::admin;
@@ -25,7 +26,7 @@ use crate::client::dial::{Connected, Dialer};
 use crate::client::error_name;
 use crate::client::frames::{Broken, FrameReader};
 use crate::client::stream::Stream;
-use crate::wire::produce::{self, FrameTemplate, ProducerIdentity, Send};
+use crate::wire::produce::{self, ProducerIdentity, Send};
 use crate::wire::stamp::Stamp;
 
 /// Pause before a lost connection is made again.
@@ -73,11 +74,25 @@ pub struct LanePlan {
     pub verify: Option<u64>,
 }
 
+/// What a lane has in common with others of its load core, or of the run.
+pub struct Shared {
+    /// How to connect.
+    pub dialer: Dialer,
+    /// What is sent.
+    pub frames: Rc<FramePool>,
+    /// The core's time.
+    pub pacer: Rc<Pacer>,
+    /// The core's book.
+    pub recorder: Rc<Recorder>,
+    /// How all load cores go on.
+    pub progress: Arc<Progress>,
+}
+
 /// A lane at work.
 pub struct Lane {
     plan: LanePlan,
     dialer: Dialer,
-    template: Rc<FrameTemplate>,
+    frames: Rc<FramePool>,
     pacer: Rc<Pacer>,
     recorder: Rc<Recorder>,
     progress: Arc<Progress>,
@@ -160,13 +175,10 @@ impl Lane {
     #[must_use]
     pub fn new(
         plan: LanePlan,
-        dialer: Dialer,
-        template: Rc<FrameTemplate>,
-        pacer: Rc<Pacer>,
-        recorder: Rc<Recorder>,
-        progress: Arc<Progress>,
+        shared: Shared,
         marking: Option<MarkingSender>,
     ) -> Rc<Lane> {
+        let Shared { dialer, frames, pacer, recorder, progress } = shared;
         let schedule = RefCell::new(plan.schedule.clone());
         // Lanes begin at different batches, so that they do not all send the large ones at once.
         let mut random = Random::new(u64::from(plan.id) + 1);
@@ -182,7 +194,7 @@ impl Lane {
             again: Cell::new(false),
             plan,
             dialer,
-            template,
+            frames,
             pacer,
             recorder,
             progress,
@@ -250,7 +262,7 @@ impl Lane {
         stream: &Stream,
         reader: &mut FrameReader,
     ) -> Result<Producing, Broken> {
-        let count = self.plan.partitions.len();
+        let count = self.plan.targets.len();
         if let Some(plan) = &self.plan.txn {
             let (leader, greeting) = (self.plan.leader, self.plan.greeting);
             let pacer = self.pacer.clone();
@@ -295,10 +307,11 @@ impl Lane {
                 self.pacer.until(intended_ns).await;
             }
             self.schedule.borrow_mut().advance();
+            let (at, batch) = self.choice.borrow_mut().next(&self.plan);
             let begins = match &mut producing.transactions {
                 None => false,
                 Some(transactions) => {
-                    let begins = transactions.enter(self.plan.partitions[self.turn.get()]).await?;
+                    let begins = transactions.enter(&self.plan.targets[at]).await?;
                     send_done_ns = send_done_ns.max(if begins { self.now() } else { 0 });
                     begins
                 }
@@ -308,16 +321,16 @@ impl Lane {
             let ready_ns = sent.intended_ns.max(free_since_ns).max(send_done_ns);
             self.recorder.sent(sent, ready_ns);
             self.alone.set(begins);
-            let frame = self.prepare(sent, producing.idempotence.as_mut());
+            let (load, frame) = self.prepare(sent, (at, batch), producing.idempotence.as_mut());
             self.pacer.worked();
             stream.send_slices(vec![frame.clone()]).await?;
             self.pacer.worked();
             send_done_ns = self.now();
             if begins {
-                self.begun(&stream, &frame, sent).await?;
+                self.begun(&stream, &frame, (sent, load)).await?;
                 send_done_ns = self.now();
             }
-            self.sent(frame, sent, send_done_ns);
+            self.sent((batch, frame), (sent, load), send_done_ns);
         }
         self.slots.drained().await;
         self.end_transaction(&mut producing).await?;
@@ -325,25 +338,28 @@ impl Lane {
     }
 
     /// A frame has left: its buffer comes back, and it counts at once if nobody answers it.
-    fn sent(&self, frame: Bytes, sent: Sent, now_ns: u64) {
-        let wire_bytes = frame.len() as u64;
+    fn sent(&self, (batch, frame): (usize, Bytes), (sent, load): (Sent, Load), now_ns: u64) {
         if self.marking.is_none() {
-            self.pool.borrow_mut().give_back(frame);
+            self.frames.give_back(batch, frame);
         }
         if !self.plan.answered {
-            let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
-            self.recorder.acked(sent, now_ns, records, value_bytes, wire_bytes);
+            self.recorder.acked(sent, now_ns, load);
         }
     }
 
     /// Waits for the answer to the batch that began a transaction; while the broker is busy with
     /// the last one (KIP-890), it is sent again.
-    async fn begun(&self, stream: &Stream, frame: &Bytes, sent: Sent) -> Result<(), Broken> {
+    async fn begun(
+        &self,
+        stream: &Stream,
+        frame: &Bytes,
+        (sent, load): (Sent, Load),
+    ) -> Result<(), Broken> {
         self.slots.drained().await;
         while self.again.take() {
             self.pacer.until(self.now() + BUSY_PAUSE_NS).await;
             let correlation_id = self.correlation.get().wrapping_sub(1) & i32::MAX;
-            self.slots.push(InFlight { correlation_id, sent });
+            self.slots.push(InFlight { correlation_id, sent, load });
             stream.send_slices(vec![frame.clone()]).await?;
             self.slots.drained().await;
         }
@@ -412,10 +428,14 @@ impl Lane {
         Ok(())
     }
 
-    /// The next frame, patched, with its number in the pool and what it carries; notes it as in
-    /// flight if it will be answered.
-    fn prepare(&self, sent: Sent, idempotence: Option<&mut Idempotence>) -> (usize, Load, Bytes) {
-        let (at, batch) = self.choice.borrow_mut().next(&self.plan);
+    /// The frame of `batch` for target `at`, patched, and what it carries; notes it as in flight if
+    /// it will be answered.
+    fn prepare(
+        &self,
+        sent: Sent,
+        (at, batch): (usize, usize),
+        idempotence: Option<&mut Idempotence>,
+    ) -> (Load, Bytes) {
         let target = &self.plan.targets[at];
         let load = self.frames.load(batch);
         let correlation_id = self.correlation.get();
@@ -459,7 +479,7 @@ impl Lane {
         if self.plan.answered {
             self.slots.push(InFlight { correlation_id, sent, load });
         }
-        (batch, load, frame.freeze())
+        (load, frame.freeze())
     }
 
     /// Takes the answers, in order, for as long as the connection lives.
@@ -497,9 +517,8 @@ impl Lane {
             marking.answered(request.correlation_id, error == 0);
         }
         if error == 0 {
-            let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
-            let wire_bytes = self.template.frame().len() as u64;
-            self.recorder.acked(request.sent, now, records, value_bytes, wire_bytes);
+            self.recorder.acked(request.sent, now, request.load);
+            self.progress.acked(request.load.value_bytes);
         } else {
             self.start_over.set(self.plan.idempotent_version.is_some() || self.plan.txn.is_some());
             self.recorder.failed(request.sent);

@@ -26,6 +26,8 @@ const LEAVE_NS: u64 = 2_000_000_000;
 /// What the group does.
 #[derive(Clone, Debug)]
 pub struct RebalancePlan {
+    /// How to connect.
+    pub dialer: Dialer,
     /// The group's coordinator.
     pub coordinator: SocketAddr,
     /// Versions that both sides speak.
@@ -173,8 +175,8 @@ impl Rebalances {
     /// One member, until it is not wanted any more.
     async fn member(&self, member: u32) -> Result<(), GroupError> {
         let plan = &self.plan;
-        let connect =
-            GroupMember::connect(plan.coordinator, plan.greeting, plan.versions, &plan.group);
+        let RebalancePlan { dialer, coordinator, greeting, versions, group, .. } = plan;
+        let connect = GroupMember::connect(dialer, *coordinator, *greeting, *versions, group);
         let mut client = connect.await?;
         let mut joining_ns = self.now();
         while self.wanted(member) {

@@ -9,20 +9,18 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use clap::Args;
-use serde::Serialize;
 use thalweg::protocol::codec::messages::{
     AddPartitionsToTxnRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
     add_partitions_to_txn_request::AddPartitionsToTxnTopic,
 };
 
+use super::lane::LaneTarget;
 use super::pacer::Pacer;
 use crate::client::call::call;
 use crate::client::dial::{Connected, Dialer};
 use crate::client::error_name;
 use crate::client::features::TxnVersions;
 use crate::client::frames::Broken;
-use crate::units::parse_duration;
 use crate::wire::produce::ProducerIdentity;
 
 /// Pause before a coordinator that is busy is asked again; Java's clients take the same.
@@ -35,37 +33,15 @@ const BUSY: [i16; 3] = [14, 15, CONCURRENT_TRANSACTIONS];
 /// transactions of a fresh cluster.
 const NOT_COORDINATOR: i16 = 16;
 const SETTLE_NS: u64 = 5_000_000_000;
-/// How long a transaction lasts if nobody says.
-const TXN_DURATION: Duration = Duration::from_millis(100);
 /// After what time a coordinator aborts a transaction of a producer that has died, at least.
 const TIMEOUT_MIN: Duration = Duration::from_secs(60);
-
-/// Transactions of a workload.
-#[derive(Args, Clone, Debug, Default, Serialize)]
-pub struct TransactionArgs {
-    /// Transactional producers: every connection that produces is one.
-    #[arg(long)]
-    pub transactional: bool,
-    /// Commit after so long (default: 100ms).
-    #[arg(long, value_parser = parse_duration, requires = "transactional")]
-    pub txn_duration: Option<Duration>,
-    /// Commit after so many batches instead.
-    #[arg(long, value_name = "N", requires = "transactional", conflicts_with = "txn_duration")]
-    pub txn_batches: Option<u64>,
-    /// Abort every N-th transaction instead of committing it.
-    #[arg(long, value_name = "N", requires = "transactional")]
-    pub txn_abort_every: Option<u64>,
-    /// Consumers see what is committed only.
-    #[arg(long)]
-    pub read_committed: bool,
-}
 
 /// One lane's transactions.
 #[derive(Clone, Debug)]
 pub struct TxnPlan {
     /// Its transactional id.
     pub id: String,
-    /// The topic that it produces to.
+    /// The topic that it produces to; of several, the first.
     pub topic: String,
     /// Versions of the requests.
     pub versions: TxnVersions,
@@ -84,16 +60,6 @@ pub enum EndsAfter {
     Ns(u64),
 }
 
-impl TransactionArgs {
-    /// When a transaction ends.
-    #[must_use]
-    pub fn ends_after(&self) -> EndsAfter {
-        let duration = self.txn_duration.unwrap_or(TXN_DURATION);
-        let ns = EndsAfter::Ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        self.txn_batches.map_or(ns, EndsAfter::Batches)
-    }
-}
-
 impl TxnPlan {
     /// What the coordinator is told, ms.
     fn timeout_ms(&self) -> i32 {
@@ -109,6 +75,7 @@ impl TxnPlan {
 struct Open {
     since_ns: u64,
     batches: u64,
+    /// Their numbers among all partitions of the run.
     partitions: BTreeSet<i32>,
 }
 
@@ -187,11 +154,11 @@ impl Transactions {
         }
     }
 
-    /// A batch is about to leave for `partition`. Returns whether it begins a transaction.
+    /// A batch is about to leave for `target`. Returns whether it begins a transaction.
     ///
     /// # Errors
     /// As [`Transactions::begin`].
-    pub async fn enter(&mut self, partition: i32) -> Result<bool, Broken> {
+    pub async fn enter(&mut self, target: &LaneTarget) -> Result<bool, Broken> {
         let since_ns = self.pacer.clock().now_ns();
         let begins = self.open.is_none();
         let open = self.open.get_or_insert_with(|| Open {
@@ -200,18 +167,18 @@ impl Transactions {
             partitions: BTreeSet::new(),
         });
         open.batches += 1;
-        if open.partitions.insert(partition)
+        if open.partitions.insert(target.id)
             && let Some(version) = self.plan.versions.add_partitions
         {
-            self.add(version, partition).await?;
+            self.add(version, target).await?;
         }
         Ok(begins)
     }
 
-    async fn add(&mut self, version: i16, partition: i32) -> Result<(), Broken> {
+    async fn add(&mut self, version: i16, target: &LaneTarget) -> Result<(), Broken> {
         let mut topic = AddPartitionsToTxnTopic::default();
-        topic.name = self.plan.topic.as_str().into();
-        topic.partitions = vec![partition];
+        topic.name = target.topic.as_deref().unwrap_or(&self.plan.topic).into();
+        topic.partitions = vec![target.partition];
         let mut request = AddPartitionsToTxnRequest::default();
         request.v3_and_below_transactional_id = self.plan.id.as_str().into();
         request.v3_and_below_producer_id = self.identity.id;

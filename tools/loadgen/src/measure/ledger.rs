@@ -81,7 +81,9 @@ impl Ranges {
 pub struct Ledger {
     #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     acked: BTreeMap<Stream, Ranges>,
+    #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     aborted: BTreeMap<Stream, Ranges>,
+    #[serde(serialize_with = "as_pairs", deserialize_with = "from_pairs")]
     seen: BTreeMap<Stream, Ranges>,
     /// Records that came back more than once.
     pub duplicated: u64,

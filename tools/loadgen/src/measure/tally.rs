@@ -40,18 +40,39 @@ pub struct Latencies {
     pub end_to_end: Histogram<u64>,
     /// From asking for a transaction's commit to the coordinator's word; one sample each.
     pub commit: Histogram<u64>,
+    /// What only some workloads have, by name: `connect` and `first_request` of churned connections,
+    /// `rebalance` and `member_pause` of a group.
+    pub more: BTreeMap<&'static str, Histogram<u64>>,
 }
 
 impl Latencies {
     /// Each histogram with its name in logs.
     #[must_use]
-    pub fn tagged(&self) -> [(&'static str, &Histogram<u64>); 5] {
-        [
+    pub fn tagged(&self) -> Vec<(&'static str, &Histogram<u64>)> {
+        let mut all = vec![
             ("publish", &self.response),
             ("service", &self.service),
             ("delay", &self.delay),
             ("end_to_end", &self.end_to_end),
             ("commit", &self.commit),
+        ];
+        all.extend(self.more.iter().map(|(&name, histogram)| (name, histogram)));
+        all
+    }
+
+    /// The latencies of this name.
+    pub fn more(&mut self, name: &'static str) -> &mut Histogram<u64> {
+        self.more.entry(name).or_insert_with(latency_histogram)
+    }
+
+    /// The same, to be filled.
+    pub fn tagged_mut(&mut self) -> [(&'static str, &mut Histogram<u64>); 5] {
+        [
+            ("publish", &mut self.response),
+            ("service", &mut self.service),
+            ("delay", &mut self.delay),
+            ("end_to_end", &mut self.end_to_end),
+            ("commit", &mut self.commit),
         ]
     }
 }
@@ -167,6 +188,7 @@ impl Tally {
                 delay: latency_histogram(),
                 end_to_end: latency_histogram(),
                 commit: latency_histogram(),
+                more: BTreeMap::new(),
             },
             errors: BTreeMap::new(),
         }

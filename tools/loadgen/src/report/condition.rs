@@ -65,8 +65,8 @@ pub enum Verdict {
 
 const FORM: &str = "a condition is like `p99 > 5ms`, `e2e.p99.9 > 20ms`, `service.max > 1s`, \
                     `produced < 100MB/s`, `records < 50k/s`, `errors > 0`, `core-s/GB > 0.8`; \
-                    latencies are publish (default), service, delay, e2e, commit and have p50, p90, p99, \
-                    p99.9, p99.99, max, mean";
+                    latencies are publish (default), service, delay, e2e, commit and have p50, \
+                    p90, p99, p99.9, p99.99, max, mean";
 
 impl FromStr for Condition {
     type Err = String;

@@ -112,6 +112,14 @@ pub struct LatencySummaries {
     pub end_to_end: Option<Summary>,
     /// From asking for a transaction's commit to its end.
     pub commit: Option<Summary>,
+    /// Churn: from the intended time to the connection.
+    pub connect: Option<Summary>,
+    /// Churn: from the intended time to the answer to the connection's first request.
+    pub first_request: Option<Summary>,
+    /// From a member's intended coming or going until each member had its new assignment.
+    pub rebalance: Option<Summary>,
+    /// From the moment a member knew of a rebalance to its new assignment.
+    pub member_pause: Option<Summary>,
 }
 
 /// What the broker's process used, related to what it did.
@@ -233,6 +241,10 @@ impl Report {
             delay: Summary::of(&total.latencies.delay),
             end_to_end: Summary::of(&total.latencies.end_to_end),
             commit: Summary::of(&total.latencies.commit),
+            connect: more("connect"),
+            first_request: more("first_request"),
+            rebalance: more("rebalance"),
+            member_pause: more("member_pause"),
         };
         let errors = total
             .errors

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Report;
 use super::live::{count, micros};
+use super::parts;
 use crate::client::sasl::Mechanism;
 use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
 
@@ -44,12 +45,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
         workload.compression.name(),
         workload.in_flight,
     )?;
-    let security = &report.target.security;
-    if security.protocol != "PLAINTEXT" {
-        let mechanism = security.mechanism.map(Mechanism::name);
-        let parts = [Some(security.protocol), mechanism, security.encryption.as_deref()];
-        writeln!(out, "{}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))?;
-    }
+    security(report, out)?;
     if !report.target.topic_configs.is_empty() {
         let configs: Vec<String> = report
             .target
@@ -61,16 +57,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out)?;
     throughput(report, out)?;
-    let counters = &report.counters;
-    if report.workload.transactions.transactional {
-        writeln!(
-            out,
-            "{} transactions committed, {} aborted, {} failed",
-            count(counters.committed_transactions),
-            count(counters.aborted_transactions),
-            count(counters.failed_transactions)
-        )?;
-    }
+    transactions(report, out)?;
     latencies(report, out)?;
     parts::write(report, out)?;
     machine(report, out)?;
@@ -95,6 +82,30 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     }
     for warning in &report.warnings {
         writeln!(out, "note: {}", warning.text)?;
+    }
+    Ok(())
+}
+
+fn security(report: &Report, out: &mut String) -> std::fmt::Result {
+    let security = &report.target.security;
+    if security.protocol != "PLAINTEXT" {
+        let mechanism = security.mechanism.map(Mechanism::name);
+        let parts = [Some(security.protocol), mechanism, security.encryption.as_deref()];
+        writeln!(out, "{}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))?;
+    }
+    Ok(())
+}
+
+fn transactions(report: &Report, out: &mut String) -> std::fmt::Result {
+    let counters = &report.counters;
+    if report.workload.transactional {
+        writeln!(
+            out,
+            "{} transactions committed, {} aborted, {} failed",
+            count(counters.committed_transactions),
+            count(counters.aborted_transactions),
+            count(counters.failed_transactions)
+        )?;
     }
     Ok(())
 }
@@ -137,6 +148,10 @@ fn latencies(report: &Report, out: &mut String) -> std::fmt::Result {
         ("  delay (intended to actual)", &latency.delay),
         ("end to end (to a consumer)", &latency.end_to_end),
         ("commit of a transaction", &latency.commit),
+        ("connect (from intended)", &latency.connect),
+        ("first request (from intended)", &latency.first_request),
+        ("rebalance (whole group)", &latency.rebalance),
+        ("  a member's pause in it", &latency.member_pause),
     ];
     if rows.iter().all(|(_, summary)| summary.is_none()) {
         return Ok(());

@@ -15,6 +15,7 @@ use crate::load::core::{CoreEnd, CorePlan, start};
 use crate::load::frame_pool::FrameSet;
 use crate::load::progress::Progress;
 use crate::load::recorder::{Interval, Window};
+use crate::load::txn::TxnPlan;
 use crate::measure::ledger::Ledger;
 use crate::report::parts;
 use crate::wire::pool::BatchPool;
@@ -23,6 +24,8 @@ use crate::wire::produce::FrameTemplate;
 /// Time for the load cores to come up and connect, and for each connection more.
 const COME_UP: Duration = Duration::from_millis(300);
 const COME_UP_EACH: Duration = Duration::from_millis(1);
+/// The same where each connection begins with signatures and hashes.
+const COME_UP_EACH_SECURED: Duration = Duration::from_millis(8);
 /// Time for each MiB of frames that a load core copies: memory that is touched first is slow.
 const COME_UP_EACH_MIB: Duration = Duration::from_millis(4);
 /// How long a broker may take for one Produce request.
@@ -83,7 +86,7 @@ impl Running {
 /// When they cannot be started.
 pub fn begin(spec: &RunSpec, prepared: &Prepared, part: &Part) -> Result<Running, RunError> {
     let window = window(spec, part.start_ns);
-    let (plans, progress) = core_plans(spec, prepared, part, window)?;
+    let (plans, progress) = core_plans(spec, prepared, part, window);
     let (out, intervals) = mpsc::channel();
     let mut cores = Vec::new();
     for plan in plans {
@@ -94,14 +97,31 @@ pub fn begin(spec: &RunSpec, prepared: &Prepared, part: &Part) -> Result<Running
     Ok(Running { window, intervals, progress, cores })
 }
 
-/// When a run can begin that is started now: its load cores have to come up, copy and connect.
+/// When a run can begin that is started now.
 #[must_use]
 pub fn start_ns(spec: &RunSpec, prepared: &Prepared, clock: RunClock) -> u64 {
+    clock.now_ns() + nanos(come_up(spec, &prepared.frames))
+}
+
+/// How long the load cores have until the first send: they come up, copy frames and connect.
+fn come_up(spec: &RunSpec, frames: &FrameSet) -> Duration {
     let workload = &spec.workload;
-    let connections = workload.producers + workload.consumers * workload.fan_out;
-    let copied_mib = u32::try_from(prepared.frames.bytes() >> 20).unwrap_or(u32::MAX);
-    let come_up = COME_UP + COME_UP_EACH * connections + COME_UP_EACH_MIB * copied_mib;
-    clock.now_ns() + nanos(come_up)
+    // A transactional lane wraps the frames again, and copies them.
+    let copies = if workload.transactional { 1 + 2 * u64::from(workload.producers) } else { 1 };
+    let copied_mib = u32::try_from((frames.bytes() >> 20) * copies).unwrap_or(u32::MAX);
+    COME_UP + connecting(spec) + COME_UP_EACH_MIB.saturating_mul(copied_mib)
+}
+
+/// How long the load cores connect.
+fn connecting(spec: &RunSpec) -> Duration {
+    let connections = spec.workload.producers + spec.workload.consumers * spec.workload.fan_out;
+    let secured = spec.security.tls || spec.security.sasl_mechanism.is_some();
+    connections * if secured { COME_UP_EACH_SECURED } else { COME_UP_EACH }
+}
+
+/// How long connections have to last, at least; before the batches are wrapped.
+pub(super) fn lasts(spec: &RunSpec) -> Duration {
+    COME_UP + connecting(spec) + spec.workload.warmup + spec.workload.duration
 }
 
 /// The parts of a run that begins at `start_ns`.
@@ -118,12 +138,13 @@ fn nanos(duration: Duration) -> u64 {
 
 /// What is sent, addressed to the first topic.
 pub(super) fn frames_of(workload: &Workload, ready: &Ready, pool: &BatchPool) -> Arc<FrameSet> {
+    let transactions = ready.versions.transactions.filter(|_| workload.transactional);
     let first = FrameTemplate::new(
         &ready.topics[0],
         CLIENT_ID,
         workload.acks.wire(),
         PRODUCE_TIMEOUT_MS,
-        ready.versions.produce,
+        transactions.map_or(ready.versions.produce, |it| it.produce),
         &pool.batches()[0],
     );
     Arc::new(FrameSet::new(pool, &first))
@@ -136,21 +157,25 @@ fn core_plans(
     prepared: &Prepared,
     part: &Part,
     window: Window,
-) -> Result<(Vec<CorePlan>, Arc<Progress>), RunError> {
+) -> (Vec<CorePlan>, Arc<Progress>) {
     let workload = &spec.workload;
     let Prepared { pool, frames, ready, .. } = prepared;
-    let idempotent_version = match (workload.idempotent, ready.versions.init_producer_id) {
-        (false, _) => None,
-        (true, Some(version)) => Some(version),
-        (true, None) => {
-            return Err(RunError::Flags("the broker does not offer InitProducerId".to_owned()));
-        }
-    };
+    let idempotent_version = ready.versions.init_producer_id.filter(|_| workload.idempotent);
     // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
     let run = (part.clock.wall_ms(0) & 0xff) as u8;
     let verify = workload.verify.then(|| verify_run(part));
     let common = Common { workload, ready, pool, window, run, verify };
-    let lanes = plan::lanes(&common, idempotent_version);
+    let mut lanes = plan::lanes(&common, idempotent_version);
+    let transactions = ready.versions.transactions.filter(|_| workload.transactional);
+    for (index, lane) in lanes.iter_mut().enumerate() {
+        lane.txn = transactions.map(|versions| TxnPlan {
+            id: format!("thalweg-bench-{:x}-{index}", verify_run(part)),
+            topic: ready.topics[0].clone(),
+            versions,
+            ends_after: workload.txn_ends_after(),
+            abort_every: Some(workload.txn_abort_every).filter(|&every| every > 0),
+        });
+    }
     // Connection by connection over all cores; those of other processes are theirs.
     let own = |idx: usize| {
         let core = (idx % part.core_count).checked_sub(part.first_core);
@@ -174,7 +199,9 @@ fn core_plans(
         clock: part.clock,
         window,
         parts: parts.clone(),
+        pool: pool.clone(),
         frames: frames.clone(),
+        dialer: ready.dialer.clone(),
         verify_shape: pool.verify_shape(workload),
         lanes: Vec::new(),
         consumers: Vec::new(),
@@ -189,7 +216,7 @@ fn core_plans(
     for (core, consumer) in consumers {
         plans[core].consumers.push(consumer);
     }
-    Ok((plans, progress))
+    (plans, progress)
 }
 
 /// A number that no other run on this topic has, and all processes of this one: when it began, to

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg::io::reactor::probe_io_uring;
-use thalweg::record::Compression;
 
-use crate::args::{Acks, Idle, RunArgs, Workload};
-use crate::client::admin::NewTopic;
+use crate::args::{Idle, RunArgs, Workload};
+use crate::client::admin::{Leader, NewTopic};
 use crate::client::dial::Dialer;
 use crate::client::features::Needs;
 use crate::client::security::SecurityArgs;
@@ -30,28 +29,16 @@ use crate::load::core::CoreEnd;
 use crate::load::frame_pool::FrameSet;
 use crate::load::progress::Drain;
 use crate::load::recorder::Window;
-use crate::load::txn::TxnPlan;
-use crate::measure::ledger::Ledger;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
+use crate::report::parts::{self, CatchUp};
 use crate::report::{Generator, Report, Secured, Target, csv, table};
-use crate::wire::batch::{BatchShape, BatchTemplate};
-use crate::wire::fetch::FetchLimits;
-use crate::wire::mark::MARK_BYTES;
-use collect::Collector;
+use crate::wire::pool::BatchPool;
+use collect::{Collected, Collector};
+use cores::Part;
 use setup::{Ready, TopicChoice, Wanted};
-
-/// Time for the load cores to come up and connect, and for each connection more.
-const COME_UP: Duration = Duration::from_millis(300);
-const COME_UP_EACH: Duration = Duration::from_millis(1);
-/// The same where each connection begins with signatures and hashes.
-const COME_UP_EACH_SECURED: Duration = Duration::from_millis(8);
-/// How long answers may come after the last intended send.
-const GRACE: Duration = Duration::from_secs(10);
-/// Longest wait of a fetch that finds nothing.
-const FETCH_WAIT_MS: i32 = 500;
 
 /// Why a run could not take place.
 #[derive(Debug)]
@@ -240,34 +227,29 @@ pub fn allowed_cpus() -> Vec<usize> {
     if ids.is_empty() { vec![0] } else { ids }
 }
 
-/// Takes one run from its topic to its report.
-pub fn execute(spec: &RunSpec) -> Result<Report, RunError> {
-    check(spec)?;
-    probe_io_uring().map_err(|error| RunError::Io("this machine", error))?;
-    let shape = BatchShape {
-        records: spec.workload.batch_records,
-        record_bytes: spec.workload.record_bytes,
-        compression: spec.workload.compression,
-        level: spec.workload.compression_level,
-        entropy: spec.workload.entropy,
-    };
-    let batch = BatchTemplate::build(shape).map_err(|error| RunError::Flags(error.to_string()))?;
-    let dialer = Dialer::new(spec.security.load().map_err(RunError::Flags)?);
-    let wanted = Wanted {
-        bootstrap: bootstrap_addr(&dialer, &spec.bootstrap)?,
-        topic: spec.topic.clone(),
-        needs: needs(spec),
-        lasts: come_up(spec) + spec.workload.warmup + spec.workload.duration,
-        dialer,
-    };
-    let ready = setup::prepare(spec.cores[0], wanted.clone())
-        .map_err(|error| RunError::Io("preparing the run", error))?;
-    let result = load(spec, &ready, &batch);
-    if matches!(spec.topic, TopicChoice::Fresh(_))
-        && !spec.keep_topic
-        && let Err(error) = setup::clean_up(spec.cores[0], wanted)
-    {
-        eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
+/// A run whose batches are built and whose topics are there.
+pub struct Prepared {
+    wanted: Wanted,
+    pool: Arc<BatchPool>,
+    frames: Arc<FrameSet>,
+    ready: Ready,
+}
+
+impl Prepared {
+    /// Who leads which partition.
+    #[must_use]
+    pub fn leaders(&self) -> &[Leader] {
+        &self.ready.leaders
+    }
+
+    /// Deletes the run's own topics, unless they are to stay.
+    pub fn clean_up(&self, spec: &RunSpec) {
+        if matches!(spec.topic, TopicChoice::Fresh(_))
+            && !spec.keep_topic
+            && let Err(error) = setup::clean_up(spec.cores[0], self.wanted.clone())
+        {
+            eprintln!("thalweg-bench: topic {} stays: {error}", spec.topic.name());
+        }
     }
 }
 
@@ -288,27 +270,33 @@ pub fn prepare(spec: &RunSpec) -> Result<Prepared, RunError> {
     probe_io_uring().map_err(|error| RunError::Io("this machine", error))?;
     let pool =
         BatchPool::build(&spec.workload).map_err(|error| RunError::Flags(error.to_string()))?;
-    let addr = bootstrap_addr(&spec.bootstrap)?;
-    // The group goes by the name of the run's first topic.
-    let group = spec.workload.has_group().then(|| spec.topic.names().swap_remove(0));
-    let ready = setup::prepare(spec.cores[0], addr, spec.topic.clone(), group)
+    let dialer = Dialer::new(spec.security.load().map_err(RunError::Flags)?);
+    let wanted = Wanted {
+        bootstrap: bootstrap_addr(&dialer, &spec.bootstrap)?,
+        dialer,
+        topic: spec.topic.clone(),
+        needs: needs(spec),
+        // The group goes by the name of the run's first topic.
+        group: spec.workload.has_group().then(|| spec.topic.names().swap_remove(0)),
+        lasts: cores::lasts(spec),
+    };
+    let ready = setup::prepare(spec.cores[0], wanted.clone())
         .map_err(|error| RunError::Io("preparing the run", error))?;
     let frames = cores::frames_of(&spec.workload, &ready, &pool);
-    Ok(Prepared { addr, pool, frames, ready })
+    Ok(Prepared { wanted, pool: Arc::new(pool), frames, ready })
 }
 
 fn load(spec: &RunSpec, prepared: &Prepared) -> Result<Report, RunError> {
     let clock = RunClock::start();
-    let plans = core_plans(spec, ready, batch, clock);
-    let window = plans[0].window;
-    let (out, intervals) = mpsc::channel();
-    let mut cores = Vec::new();
-    for plan in plans {
-        let core = start(plan, out.clone())
-            .map_err(|error| RunError::Io("starting a load core", error))?;
-        cores.push(core);
-    }
-    drop(out);
+    let part = Part {
+        clock,
+        start_ns: cores::start_ns(spec, prepared, clock),
+        first_core: 0,
+        core_count: spec.cores.len(),
+        others_produce: false,
+    };
+    let running = cores::begin(spec, prepared, &part)?;
+    let window = running.window;
     let live = LiveLine::new(!spec.quiet, spec.workload.warmup + spec.workload.duration);
     let hlog = spec.hlog.as_deref().map(HistogramLog::create).transpose();
     let hlog = hlog.map_err(|error| RunError::Io("the histogram log", error))?;
@@ -336,24 +324,7 @@ pub fn report(
     let Prepared { pool, ready, .. } = prepared;
     let CoreEnd { finished_ns, ledger } = end;
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
-    let target = Target {
-        bootstrap: spec.bootstrap.clone(),
-        topic: spec.topic.name().to_owned(),
-        leaders: plan::by_leader(
-            &ready.leaders.iter().map(|it| it.partition).collect::<Vec<_>>(),
-            &ready.leaders,
-        )
-        .len(),
-        versions: ready.versions,
-        topic_configs: ready.topic_configs.clone(),
-        security: Secured {
-            protocol: spec.security.protocol(),
-            mechanism: spec.security.sasl_mechanism,
-            encryption: ready.encryption.clone(),
-        },
-        pid: spec.broker_pid,
-        cpus: spec.broker_pid.and_then(proc::working_cpus),
-    };
+    let target = target_of(spec, ready);
     let generator = Generator {
         cores: spec.cores.clone(),
         idle: spec.idle,
@@ -362,7 +333,7 @@ pub fn report(
     };
     let parts = parts::find(&spec.workload, &generator.pool, &collected.parts, window, drain);
     let workload = spec.workload.clone();
-    let verification = workload.verify.then(|| ledger.judge(workload.transactions.read_committed));
+    let verification = workload.verify.then(|| ledger.judge(workload.read_committed));
     let mut report = Report::new(
         spec.label.clone(),
         workload,
@@ -378,110 +349,22 @@ pub fn report(
     report
 }
 
-fn core_plans(
-    spec: &RunSpec,
-    ready: &Ready,
-    batch: &BatchTemplate,
-    clock: RunClock,
-) -> Vec<CorePlan> {
-    let workload = &spec.workload;
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
-    let start_ns = clock.now_ns() + nanos(come_up(spec));
-    let measure_ns = start_ns + nanos(workload.warmup);
-    let end_ns = measure_ns + nanos(workload.duration);
-    let window = Window { start_ns, measure_ns, end_ns, deadline_ns: end_ns + nanos(GRACE) };
-    let idempotent_version = ready.versions.init_producer_id.filter(|_| workload.idempotent);
-    // Stamps of runs that share a topic differ; a collision costs nothing but a strange sample.
-    let run = (clock.wall_ms(0) & 0xff) as u8;
-    let greeting = ready.versions.api_versions;
-    let verify = workload.verify.then(|| verify_run(clock));
-    let mut lanes =
-        plan::lanes(workload, &ready.leaders, start_ns, run, idempotent_version, greeting, verify);
-    let transactions = ready.versions.transactions.filter(|_| workload.transactions.transactional);
-    for (index, lane) in lanes.iter_mut().enumerate() {
-        lane.txn = transactions.map(|versions| TxnPlan {
-            id: format!("thalweg-bench-{:x}-{index}", verify_run(clock)),
-            topic: spec.topic.name().to_owned(),
-            versions,
-            ends_after: workload.transactions.ends_after(),
-            abort_every: workload.transactions.txn_abort_every,
-        });
+fn target_of(spec: &RunSpec, ready: &Ready) -> Target {
+    let leaders: BTreeSet<SocketAddr> = ready.leaders.iter().map(|it| it.addr).collect();
+    Target {
+        bootstrap: spec.bootstrap.clone(),
+        topic: spec.topic.name().to_owned(),
+        leaders: leaders.len(),
+        versions: ready.versions,
+        topic_configs: ready.topic_configs.clone(),
+        security: Secured {
+            protocol: spec.security.protocol(),
+            mechanism: spec.security.sasl_mechanism,
+            encryption: ready.encryption.clone(),
+        },
+        pid: spec.broker_pid,
+        cpus: spec.broker_pid.and_then(proc::working_cpus),
     }
-    let producing = Arc::new(AtomicUsize::new(lanes.len()));
-    let mut plans: Vec<CorePlan> = spec
-        .cores
-        .iter()
-        .enumerate()
-        .map(|(index, &cpu)| CorePlan {
-            index,
-            cpu,
-            idle: spec.idle,
-            clock,
-            window,
-            topic: spec.topic.name().to_owned(),
-            produce_version: transactions.map_or(ready.versions.produce, |it| it.produce),
-            acks: workload.acks.wire(),
-            batch: batch.clone(),
-            dialer: ready.dialer.clone(),
-            lanes: Vec::new(),
-            consumers: Vec::new(),
-            producing: producing.clone(),
-        })
-        .collect();
-    let consumers = consumer_plans(spec, ready, batch, run, verify);
-    let count = plans.len();
-    let offset = lanes.len();
-    for (idx, lane) in lanes.into_iter().enumerate() {
-        plans[idx % count].lanes.push(lane);
-    }
-    for (idx, consumer) in consumers.into_iter().enumerate() {
-        plans[(offset + idx) % count].consumers.push(consumer);
-    }
-    plans
-}
-
-fn consumer_plans(
-    spec: &RunSpec,
-    ready: &Ready,
-    batch: &BatchTemplate,
-    run: u8,
-    verify: Option<u64>,
-) -> Vec<ConsumerPlan> {
-    let workload = &spec.workload;
-    let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
-    let limits = FetchLimits {
-        wait_ms: FETCH_WAIT_MS,
-        bytes_min: 1,
-        bytes_max: partition_bytes_max.max(50 << 20),
-        partition_bytes_max,
-        read_committed: workload.transactions.read_committed,
-    };
-    let mut plans = Vec::new();
-    for consumer in 0..workload.consumers {
-        let mine = plan::share(consumer, workload.consumers, ready.leaders.len() as u32);
-        for (leader, partitions) in plan::by_leader(&mine, &ready.leaders) {
-            plans.push(ConsumerPlan {
-                leader,
-                topic: spec.topic.name().to_owned(),
-                partitions: partitions
-                    .into_iter()
-                    .map(|part| (part, ready.offsets.get(&part).copied().unwrap_or(0)))
-                    .collect(),
-                limits,
-                greeting: ready.versions.api_versions,
-                run,
-                stamp_at: batch.stamp_at().filter(|_| verify.is_none()),
-                timed: workload.producers > 0,
-                verify,
-            });
-        }
-    }
-    plans
-}
-
-/// A number that no other run on this topic has: when it began, and who ran it.
-fn verify_run(clock: RunClock) -> u64 {
-    clock.wall_ms(0).cast_unsigned() << 16 | u64::from(std::process::id() & 0xffff)
 }
 
 fn bootstrap_addr(dialer: &Dialer, bootstrap: &str) -> Result<SocketAddr, RunError> {
@@ -499,15 +382,9 @@ fn needs(spec: &RunSpec) -> Needs {
         produce: spec.workload.producers > 0,
         fetch: spec.workload.consumers > 0,
         idempotence: spec.workload.idempotent,
-        transactions: spec.workload.transactions.transactional,
+        transactions: spec.workload.transactional,
+        groups: spec.workload.has_group(),
     }
-}
-
-/// How long the load cores have until the first send.
-fn come_up(spec: &RunSpec) -> Duration {
-    let secured = spec.security.tls || spec.security.sasl_mechanism.is_some();
-    let each = if secured { COME_UP_EACH_SECURED } else { COME_UP_EACH };
-    COME_UP + each * (spec.workload.producers + spec.workload.consumers)
 }
 
 /// Looks for flags that cannot be.
@@ -521,63 +398,12 @@ pub fn check(spec: &RunSpec) -> Result<(), RunError> {
         Some("no load core is given".to_owned())
     } else if let Some(cpu) = spec.cores.iter().find(|cpu| !allowed.contains(cpu)) {
         Some(format!("this process may not use CPU {cpu} (it may use {allowed:?})"))
-    } else if workload.producers == 0 && workload.consumers == 0 {
-        Some("there is nothing to do: no producers, no consumers".to_owned())
-    } else if workload.producers > 0 && workload.in_flight == 0 {
-        Some("--in-flight must be 1 or more".to_owned())
-    } else if workload.partitions == 0 || workload.partitions > 100_000 {
-        Some("--partitions must be 1 to 100000".to_owned())
-    } else if workload.idempotent && workload.acks.wire() != -1 {
-        Some("--idempotent needs --acks all".to_owned())
-    } else if workload.idempotent && workload.in_flight > 5 {
-        Some("--idempotent allows at most 5 requests in flight (KIP-98)".to_owned())
-    } else if let Some(flaw) = transactions_flaw(workload).or_else(|| level_flaw(workload)) {
-        Some(flaw)
-    } else if workload.producers > 0 && workload.record_bytes == 0 {
-        Some("--record-bytes must be 1 or more".to_owned())
-    } else if workload.verify && (workload.consumers == 0 || workload.producers == 0) {
-        Some("--verify needs producers and consumers".to_owned())
-    } else if workload.verify && workload.record_bytes < MARK_BYTES {
-        Some(format!("--verify needs --record-bytes of {MARK_BYTES} or more"))
-    } else if workload.verify && workload.acks == Acks::None {
-        Some("--verify needs acknowledgements: --acks all or 1".to_owned())
-    } else if workload.duration.is_zero() {
-        Some("--duration must be above zero".to_owned())
-    } else if spec.topic.name().is_empty() || spec.topic.name().len() > 249 {
-        Some("a topic's name has 1 to 249 characters".to_owned())
+    } else if workload.topics != 1 && matches!(spec.topic, TopicChoice::Existing { .. }) {
+        Some("--topic names one topic: it needs --topics 1".to_owned())
+    } else if spec.topic.name().is_empty() || spec.topic.name().len() > 240 {
+        Some("a topic's name has 1 to 240 characters".to_owned())
     } else {
         workload.flaw()
     };
     flaw.map_or(Ok(()), |text| Err(RunError::Flags(text)))
-}
-
-fn transactions_flaw(workload: &Workload) -> Option<String> {
-    let wanted = &workload.transactions;
-    let flaw = if !wanted.transactional {
-        return None;
-    } else if workload.producers == 0 {
-        "--transactional needs producers"
-    } else if workload.acks.wire() != -1 {
-        "--transactional needs --acks all"
-    } else if workload.in_flight > 5 {
-        "--transactional allows at most 5 requests in flight (KIP-98)"
-    } else if wanted.txn_batches == Some(0) || wanted.txn_duration.is_some_and(|it| it.is_zero()) {
-        "a transaction lasts for one batch at least, or for more than no time"
-    } else if wanted.txn_abort_every == Some(0) {
-        "--txn-abort-every must be 1 or more"
-    } else {
-        return None;
-    };
-    Some(flaw.to_owned())
-}
-
-fn level_flaw(workload: &Workload) -> Option<String> {
-    let level = workload.compression_level?;
-    let (name, known) = match workload.compression {
-        Compression::Gzip => ("gzip", 1..=9),
-        Compression::Zstd => ("zstd", -131_072..=22),
-        other => return Some(format!("{} has no levels here", other.name())),
-    };
-    (!known.contains(&level))
-        .then(|| format!("{name} has the levels {} to {}", known.start(), known.end()))
 }

@@ -90,35 +90,173 @@ pub fn lanes(common: &Common<'_>, idempotent_version: Option<i16>) -> Vec<LanePl
             shares.extend(lane_share(common, leader, &ids, &holders, even));
         }
     }
-    let lane_count = lanes.len().max(1) as f64;
-    lanes
-        .into_iter()
-        .enumerate()
-        .map(|(id, (leader, partitions, per_second))| LanePlan {
-            id: (id % usize::from(u16::MAX)) as u16,
-            leader,
-            partitions,
-            schedule: per_second.map_or(Schedule::Closed, |per_second| {
-                let phase = id as f64 / lane_count;
-                Schedule::open(workload.arrivals, start_ns, per_second, phase, id as u64 + 1)
-            }),
-            in_flight: workload.in_flight as usize,
-            answered: workload.acks.wire() != 0,
-            idempotent_version,
-            txn: None,
-            greeting,
-            run,
-            records: workload.batch_records,
-            value_bytes: u64::from(workload.batch_records) * workload.record_bytes as u64,
-            verify,
+    let lane_count = shares.len().max(1) as f64;
+    let plan = |(id, share): (usize, LaneShare)| LanePlan {
+        id: (id % usize::from(u16::MAX)) as u16,
+        leader: share.leader,
+        targets: share.targets,
+        weights: share.weights,
+        schedule: schedule(common, share.part, id as f64 / lane_count, id as u64),
+        in_flight: workload.in_flight as usize,
+        answered: workload.acks.wire() != 0,
+        idempotent_version,
+        txn: None,
+        greeting: ready.versions.api_versions,
+        run: common.run,
+        verify: common.verify,
+    };
+    shares.into_iter().enumerate().map(plan).collect()
+}
+
+/// The lane to `leader` with these partitions; `None` if no key belongs to any of them.
+fn lane_share(
+    common: &Common<'_>,
+    leader: SocketAddr,
+    ids: &[i32],
+    holders: &[u32],
+    even: f64,
+) -> Option<LaneShare> {
+    let Ready { topics, leaders, .. } = common.ready;
+    let (mut targets, mut sums, mut sum) = (Vec::new(), Vec::new(), 0.0);
+    for &id in ids {
+        let place = &leaders[id as usize];
+        let batches = common.pool.of_partition(place.partition);
+        if batches.is_empty() {
+            continue;
+        }
+        let weight = common.pool.weight(place.partition).unwrap_or(0.0);
+        sum += weight / topics.len() as f64 / f64::from(holders[id as usize].max(1));
+        sums.push(sum);
+        let topic = (topics.len() > 1).then(|| Arc::from(topics[place.topic as usize].as_str()));
+        targets.push(LaneTarget { id, topic, partition: place.partition, batches });
+    }
+    let keyed = common.pool.weight(0).is_some();
+    let part = if keyed { sum } else { even };
+    (!targets.is_empty()).then_some(LaneShare {
+        leader,
+        targets,
+        weights: keyed.then_some(sums),
+        part,
+    })
+}
+
+/// A lane's schedule: its `part` of the rates, one after the other.
+fn schedule(common: &Common<'_>, part: f64, phase: f64, id: u64) -> Schedule {
+    let Common { workload, window, .. } = *common;
+    let value_bytes = common.pool.facts().value_bytes_per_batch;
+    let rates = workload.rates();
+    let (mut steps, mut from_ns, mut end_ns) = (Vec::new(), window.start_ns, window.measure_ns);
+    for (idx, step) in rates.iter().enumerate() {
+        let Some(total) = step.rate.batches_per_second(workload.batch_records, value_bytes) else {
+            return Schedule::Closed;
+        };
+        end_ns += step.length.as_nanos() as u64;
+        let seed = (id + 1) | (idx as u64) << 32;
+        let open = Schedule::open(workload.arrivals, from_ns, total * part, phase, seed);
+        steps.push((open, end_ns));
+        from_ns = end_ns;
+    }
+    match steps.len() {
+        1 => steps.remove(0).0,
+        _ => Schedule::steps(steps),
+    }
+}
+
+/// All readers' consumers.
+#[must_use]
+pub fn consumers(common: &Common<'_>) -> Vec<ConsumerPlan> {
+    let Common { workload, ready, .. } = *common;
+    let partition_bytes_max = i32::try_from(workload.fetch_bytes).unwrap_or(i32::MAX);
+    let limits = FetchLimits {
+        wait_ms: FETCH_WAIT_MS,
+        bytes_min: 1,
+        bytes_max: partition_bytes_max.max(50 << 20),
+        partition_bytes_max,
+        read_committed: workload.read_committed,
+    };
+    let places = match common.verify {
+        None => common.pool.stamp_places().to_vec(),
+        Some(_) => Vec::new(),
+    };
+    let mut plans = Vec::new();
+    for consumer in 0..workload.consumers {
+        let mine = share(consumer, workload.consumers, ready.leaders.len() as u32);
+        for (leader, ids) in by_leader(&mine, &ready.leaders) {
+            plans.push(ConsumerPlan {
+                leader,
+                topics: assigned(ready, &ids),
+                limits,
+                greeting: ready.versions.api_versions,
+                stamps: StampPlaces { run: common.run, places: places.clone() },
+                timed: workload.producers > 0,
+                verify: common.verify,
+            });
+        }
+    }
+    let readers = workload.fan_out.max(1) as usize;
+    let count = plans.len() * readers;
+    plans.into_iter().cycle().take(count).collect()
+}
+
+fn assigned(ready: &Ready, ids: &[i32]) -> Vec<(String, Vec<Assigned>)> {
+    let topic = |id: i32| ready.leaders[id as usize].topic as usize;
+    let of_topic = |ids: &[i32]| {
+        let partitions = ids.iter().map(|&id| Assigned {
+            id,
+            partition: ready.leaders[id as usize].partition,
+            from: ready.offsets.get(&id).copied().unwrap_or(0),
+        });
+        (ready.topics[topic(ids[0])].clone(), partitions.collect())
+    };
+    ids.chunk_by(|&a, &b| topic(a) == topic(b)).map(of_topic).collect()
+}
+
+/// Each load core's part of the churn.
+#[must_use]
+pub fn churn(common: &Common<'_>, cores: usize) -> Vec<Option<ChurnPlan>> {
+    let Common { workload, ready, window, .. } = *common;
+    let mut brokers: Vec<SocketAddr> = ready.leaders.iter().map(|leader| leader.addr).collect();
+    brokers.sort_unstable();
+    brokers.dedup();
+    let plan = |core: usize| {
+        let per_second = workload.churn / cores as f64;
+        let phase = core as f64 / cores as f64;
+        let seed = core as u64 + 0xc1_0000;
+        let schedule = Schedule::open(workload.arrivals, window.start_ns, per_second, phase, seed);
+        (workload.churn > 0.0).then(|| ChurnPlan {
+            dialer: ready.dialer.clone(),
+            brokers: brokers.clone(),
+            schedule,
+            greeting: ready.versions.api_versions,
         })
-        .collect()
+    };
+    (0..cores).map(plan).collect()
+}
+
+/// The group whose rebalances are measured, if there is one.
+#[must_use]
+pub fn rebalances(common: &Common<'_>) -> Option<RebalancePlan> {
+    let Common { workload, ready, .. } = *common;
+    let (coordinator, versions) = ready.group?;
+    Some(RebalancePlan {
+        dialer: ready.dialer.clone(),
+        coordinator,
+        versions,
+        greeting: ready.versions.api_versions,
+        group: ready.topics[0].clone(),
+        topics: ready.topics.clone(),
+        partitions: (ready.leaders.len() / ready.topics.len().max(1)) as u32,
+        members: workload.group_members,
+        every: workload.rebalance_every,
+        heartbeat: workload.heartbeat,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::admin::HotVersions;
+    use crate::client::dial::Dialer;
     use crate::workload::file::parse;
 
     const SECOND: u64 = 1_000_000_000;
@@ -132,10 +270,13 @@ mod tests {
             addr: SocketAddr::from(([127, 0, 0, 1], 9000 + partition as u16 % brokers)),
         };
         Ready {
+            dialer: Dialer::default(),
+            encryption: None,
             versions: HotVersions {
                 produce: 9,
                 fetch: 12,
                 init_producer_id: None,
+                transactions: None,
                 api_versions: 3,
             },
             topics: (0..topics).map(|topic| format!("t-{topic:06}")).collect(),

@@ -12,6 +12,7 @@ use crate::args::Idle;
 use crate::client::admin::{Admin, AdminError, HotVersions, Leader, NewTopic};
 use crate::client::dial::Dialer;
 use crate::client::features::Needs;
+use crate::client::group::GroupVersions;
 use crate::clock::RunClock;
 use crate::load::core::{driven, on_core};
 use crate::load::pacer::Pacer;
@@ -66,10 +67,12 @@ pub struct Wanted {
     pub bootstrap: SocketAddr,
     /// How to connect to it and to the others.
     pub dialer: Dialer,
-    /// The topic.
+    /// The topics.
     pub topic: TopicChoice,
     /// What the brokers have to offer.
     pub needs: Needs,
+    /// The group whose coordinator is to be found.
+    pub group: Option<String>,
     /// How long connections have to last.
     pub lasts: Duration,
 }
@@ -104,16 +107,16 @@ impl Wanted {
     }
 }
 
-/// Prepares the topic and looks around, on CPU `cpu`.
+/// Prepares the topics and looks around, on CPU `cpu`.
 pub fn prepare(cpu: usize, wanted: Wanted) -> io::Result<Ready> {
     on_wire(cpu, move |pacer| async move { prepare_async(&pacer, &wanted).await })
 }
 
-/// Deletes the run's own topic.
+/// Deletes the run's own topics.
 pub fn clean_up(cpu: usize, wanted: Wanted) -> io::Result<()> {
     on_wire(cpu, move |_| async move {
         let mut admin = Admin::connect(&wanted.dialer, wanted.bootstrap).await?;
-        admin.delete_topic(wanted.topic.name()).await
+        admin.delete_topics(&wanted.topic.names()).await
     })
 }
 
@@ -147,7 +150,7 @@ async fn prepare_async(pacer: &Rc<Pacer>, wanted: &Wanted) -> Result<Ready, Admi
     let result = look_around(pacer, wanted, &mut admin).await;
     if result.is_err() {
         // The first failure is the one to tell.
-        let _ = admin.delete_topic(&topic.name).await;
+        let _ = admin.delete_topics(&topic.names()).await;
     }
     result
 }
@@ -158,23 +161,15 @@ async fn look_around(
     admin: &mut Admin,
 ) -> Result<Ready, AdminError> {
     let choice = &wanted.topic;
-    let versions = admin.hot_versions()?;
-    let greeting = versions.api_versions;
-    if let Some(versions) = versions.transactions.filter(|_| wanted.needs.transactions) {
-        // The first to ask makes the broker create its own topic; and it may not want us at all.
-        let plan = TxnPlan {
-            id: "thalweg-bench-probe".to_owned(),
-            topic: choice.name().to_owned(),
-            versions,
-            ends_after: EndsAfter::Batches(1),
-            abort_every: None,
-        };
-        let addr = wanted.bootstrap;
-        Transactions::begin(plan, &wanted.dialer, addr, greeting, pacer.clone())
-            .await
-            .map_err(|broken| AdminError::Broken("looking for transactions", broken))?;
-    }
     let topics = choice.names();
+    let versions = admin.hot_versions()?;
+    let group = match &wanted.group {
+        None => None,
+        Some(group) => Some(coordinator(pacer, admin, group).await?),
+    };
+    if wanted.needs.transactions {
+        look_for_transactions(pacer, wanted, &versions, &topics[0]).await?;
+    }
     let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
     let leaders = loop {
         match (admin.leaders(&topics).await?, choice) {
@@ -198,7 +193,7 @@ async fn look_around(
         TopicChoice::Existing { from_beginning, .. } => *from_beginning,
     };
     let offsets = loop {
-        match start_offsets(wanted, &leaders, earliest).await {
+        match start_offsets(wanted, &topics, &leaders, earliest).await {
             Ok(offsets) => break offsets,
             Err(AdminError::Refused(..)) if pacer.clock().now_ns() < give_up_ns => {
                 pacer.until(pacer.clock().now_ns() + 50_000_000).await;
@@ -207,28 +202,79 @@ async fn look_around(
         }
     };
     // Not every broker describes configurations; the run does not depend on it.
-    let topic_configs =
-        admin.topic_configs(choice.name(), &TELLING_CONFIGS).await.unwrap_or_default();
+    let topic_configs = admin.topic_configs(&topics[0], &TELLING_CONFIGS).await.unwrap_or_default();
     Ok(Ready {
         dialer: wanted.dialer.clone(),
         encryption: admin.encryption(),
         versions,
+        topics,
         leaders,
         offsets,
+        group,
         topic_configs,
     })
 }
 
+/// The first to ask makes the broker create its own topic; and it may not want us at all.
+async fn look_for_transactions(
+    pacer: &Rc<Pacer>,
+    wanted: &Wanted,
+    versions: &HotVersions,
+    topic: &str,
+) -> Result<(), AdminError> {
+    let Some(transactions) = versions.transactions else { return Ok(()) };
+    let plan = TxnPlan {
+        id: "thalweg-bench-probe".to_owned(),
+        topic: topic.to_owned(),
+        versions: transactions,
+        ends_after: EndsAfter::Batches(1),
+        abort_every: None,
+    };
+    let (addr, greeting) = (wanted.bootstrap, versions.api_versions);
+    Transactions::begin(plan, &wanted.dialer, addr, greeting, pacer.clone())
+        .await
+        .map(|_| ())
+        .map_err(|broken| AdminError::Broken("looking for transactions", broken))
+}
+
+async fn coordinator(
+    pacer: &Rc<Pacer>,
+    admin: &mut Admin,
+    group: &str,
+) -> Result<(SocketAddr, GroupVersions), AdminError> {
+    let versions = admin.group_versions()?;
+    let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
+    loop {
+        match admin.coordinator(group).await? {
+            Some(addr) => return Ok((addr, versions)),
+            None if pacer.clock().now_ns() > give_up_ns => {
+                let why = "that the group has none".to_owned();
+                return Err(AdminError::Refused("asking for the group's coordinator", why));
+            }
+            None => pacer.until(pacer.clock().now_ns() + 100_000_000).await,
+        }
+    }
+}
+
 async fn start_offsets(
     wanted: &Wanted,
+    topics: &[String],
     leaders: &[Leader],
     earliest: bool,
 ) -> Result<BTreeMap<i32, i64>, AdminError> {
     let all: Vec<i32> = (0..leaders.len() as i32).collect();
     let mut offsets = BTreeMap::new();
-    for (addr, partitions) in super::plan::by_leader(&all, leaders) {
+    for (addr, ids) in super::plan::by_leader(&all, leaders) {
         let mut admin = wanted.broker(addr).await?;
-        offsets.extend(admin.offsets(wanted.topic.name(), &partitions, earliest).await?);
+        for ids in ids.chunk_by(|&a, &b| leaders[a as usize].topic == leaders[b as usize].topic) {
+            let first = &leaders[ids[0] as usize];
+            let partitions: Vec<i32> =
+                ids.iter().map(|&id| leaders[id as usize].partition).collect();
+            let found = admin.offsets(&topics[first.topic as usize], &partitions, earliest).await?;
+            let found: BTreeMap<i32, i64> = found.into_iter().collect();
+            let known = ids.iter().zip(&partitions);
+            offsets.extend(known.filter_map(|(&id, part)| Some((id, *found.get(part)?))));
+        }
     }
     Ok(offsets)
 }

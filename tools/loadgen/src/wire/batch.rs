@@ -34,6 +34,8 @@ pub struct BatchContent {
     pub keys: Vec<Vec<u8>>,
     /// Codec of the batch.
     pub compression: Compression,
+    /// See [`BatchShape::level`].
+    pub level: Option<i32>,
     /// See [`BatchShape::entropy`].
     pub entropy: f64,
     /// Equal seeds give equal bytes.
@@ -69,6 +71,7 @@ impl BatchTemplate {
             values: vec![shape.record_bytes; shape.records as usize],
             keys: Vec::new(),
             compression: shape.compression,
+            level: shape.level,
             entropy: shape.entropy,
             seed: 0x7468_616c_7765_6721,
         })
@@ -80,13 +83,15 @@ impl BatchTemplate {
         if content.values.is_empty() || value_bytes > 512 << 20 {
             return Err(UnbuildableBatch("a batch holds 1 record to 512 MiB of values".to_owned()));
         }
-        let mut random = Random::new(0x7468_616c_7765_6721);
-        let mut builder = BatchBuilder::new(shape.compression, 0);
-        builder.level(shape.level);
-        let mut value = vec![b'.'; shape.record_bytes];
-        for idx in 0..shape.records {
-            fill(&mut value, shape.entropy, &mut random);
-            if idx == 0 && value.len() >= STAMP_BYTES {
+        let mut random = Random::new(content.seed);
+        let mut builder = BatchBuilder::new(content.compression, 0);
+        builder.level(content.level);
+        let mut value = Vec::new();
+        for (idx, &len) in content.values.iter().enumerate() {
+            value.clear();
+            value.resize(len, b'.');
+            fill(&mut value, content.entropy, &mut random);
+            if idx == 0 && len >= STAMP_BYTES {
                 // Random, so that a codec leaves it as it is and refers to it nowhere else.
                 for chunk in value[..STAMP_BYTES].chunks_mut(8) {
                     chunk.copy_from_slice(&random.next_u64().to_le_bytes()[..chunk.len()]);
@@ -120,6 +125,7 @@ impl BatchTemplate {
             records: shape.records,
             value_bytes: u64::from(shape.records) * shape.record_bytes as u64,
             compression: shape.compression,
+            level: shape.level,
         }
     }
 

@@ -141,6 +141,7 @@ pub fn parse_response<'a>(
             let records = cursor.compact_bytes()?;
             cursor.skip_tags()?;
             each(FetchedPartition {
+                topic,
                 partition,
                 error,
                 high_watermark,

@@ -157,6 +157,7 @@ impl BatchPool {
             records: workload.batch_records,
             record_bytes: workload.record_bytes.fixed().unwrap_or_default(),
             compression: workload.compression,
+            level: workload.compression_level,
             entropy: self.facts.entropy,
         }
     }
@@ -215,6 +216,7 @@ impl Maker<'_> {
                 values: values.to_vec(),
                 keys: Vec::new(),
                 compression: self.workload.compression,
+                level: self.workload.compression_level,
                 entropy: self.entropy,
                 seed: SEED.wrapping_add((group as u64) << 32 | idx as u64),
             }
@@ -265,11 +267,12 @@ impl Maker<'_> {
                 .collect(),
             keys: Vec::new(),
             compression: self.workload.compression,
+            level: self.workload.compression_level,
             entropy,
             seed: SEED,
         };
         let packed = BatchTemplate::of(&content)?.bytes().len() - BATCH_HEADER_BYTES;
-        content.compression = Compression::None;
+        (content.compression, content.level) = (Compression::None, None);
         let plain = BatchTemplate::of(&content)?.bytes().len() - BATCH_HEADER_BYTES;
         Ok(plain as f64 / packed.max(1) as f64)
     }

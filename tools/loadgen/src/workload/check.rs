@@ -1,5 +1,7 @@
 //! What a workload cannot be, whatever the broker.
 
+use thalweg::record::Compression;
+
 use super::Workload;
 use super::keys::{Keys, digits};
 use super::sizes::VALUE_BYTES_MAX;
@@ -20,7 +22,8 @@ impl Workload {
     pub fn flaw(&self) -> Option<String> {
         let found = self.flaw_of_shape().or_else(|| self.flaw_of_records());
         let found = found.or_else(|| self.flaw_of_verify()).or_else(|| self.flaw_of_modes());
-        found.map(str::to_owned)
+        let found = found.or_else(|| self.flaw_of_transactions());
+        found.map(str::to_owned).or_else(|| self.flaw_of_level())
     }
 
     fn flaw_of_shape(&self) -> Option<&'static str> {
@@ -86,6 +89,34 @@ impl Workload {
         }
     }
 
+    fn flaw_of_transactions(&self) -> Option<&'static str> {
+        if !self.transactional {
+            let unused = self.txn_batches > 0 || self.txn_abort_every > 0;
+            unused.then_some("--txn-batches and --txn-abort-every need --transactional")
+        } else if self.producers == 0 {
+            Some("--transactional needs producers")
+        } else if self.acks != Acks::All {
+            Some("--transactional needs --acks all")
+        } else if self.in_flight > 5 {
+            Some("--transactional allows at most 5 requests in flight (KIP-98)")
+        } else if self.txn_duration.is_zero() {
+            Some("--txn-duration must be above zero")
+        } else {
+            None
+        }
+    }
+
+    fn flaw_of_level(&self) -> Option<String> {
+        let level = self.compression_level?;
+        let (name, known) = match self.compression {
+            Compression::Gzip => ("gzip", 1..=9),
+            Compression::Zstd => ("zstd", -131_072..=22),
+            other => return Some(format!("{} has no levels here", other.name())),
+        };
+        (!known.contains(&level))
+            .then(|| format!("{name} has the levels {} to {}", known.start(), known.end()))
+    }
+
     fn flaw_of_modes(&self) -> Option<&'static str> {
         if self.fan_out == 0 {
             Some("--fan-out must be 1 or more")
@@ -125,6 +156,10 @@ mod tests {
             ("verify = true\nconsumers = 1\nrecord_bytes = \"uniform:100..200\"", "--verify"),
             ("verify = true\nconsumers = 1\nkeys = \"uniform\"", "--keys none"),
             ("fan_out = 3", "--consumers"),
+            ("transactional = true\nacks = 1", "--acks all"),
+            ("txn_batches = 5", "--transactional"),
+            ("compression = \"lz4\"\ncompression_level = 3", "lz4 has no levels"),
+            ("compression = \"gzip\"\ncompression_level = 10", "1 to 9"),
             ("backlog = \"1GB\"", "--backlog"),
             ("churn = -1.0", "--churn"),
             ("rebalance_every = \"1s\"\ngroup_members = 0", "--group-members"),

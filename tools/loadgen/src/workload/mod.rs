@@ -20,6 +20,7 @@ use thalweg::record::Compression;
 
 use crate::args::Acks;
 use crate::load::schedule::Arrivals;
+use crate::load::txn::EndsAfter;
 use crate::units::{Rate, bytes_in_file, duration_in_file, parse_bytes, parse_duration, read};
 use keys::Keys;
 use sizes::RecordBytes;
@@ -89,6 +90,10 @@ pub struct Workload {
     #[arg(long, value_parser = parse_compression)]
     #[serde(serialize_with = "compression_name", deserialize_with = "named_compression")]
     pub compression: Compression,
+    /// Level of the codec: gzip 1 to 9, zstd -131072 to 22 [default: the codec's own]
+    #[arg(long, allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression_level: Option<i32>,
     /// Part of each value that is random, 0 to 1; the rest compresses away [default: 0.5]
     #[arg(long)]
     pub entropy: f64,
@@ -99,6 +104,22 @@ pub struct Workload {
     /// Idempotent producers [default: false]
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub idempotent: bool,
+    /// Transactional producers: every connection that produces is one [default: false]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub transactional: bool,
+    /// Commit a transaction after so long [default: 100ms]
+    #[arg(long, value_parser = parse_duration)]
+    #[serde(with = "duration_in_file")]
+    pub txn_duration: Duration,
+    /// Commit after so many batches, whatever --txn-duration says (0: take that) [default: 0]
+    #[arg(long, value_name = "N")]
+    pub txn_batches: u64,
+    /// Abort every N-th transaction instead of committing it (0: none) [default: 0]
+    #[arg(long, value_name = "N")]
+    pub txn_abort_every: u64,
+    /// Consumers see what is committed only [default: false]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub read_committed: bool,
     /// Every record carries who sent it, its number and a checksum; what comes back is compared with
     /// what was acknowledged. Exit code 3 if anything is lost, reordered or corrupt (or, from
     /// idempotent producers, there twice). Slow: not for figures [default: false]
@@ -164,9 +185,15 @@ impl Default for Workload {
             in_flight: 5,
             acks: Acks::All,
             compression: Compression::None,
+            compression_level: None,
             entropy: 0.5,
             compress_ratio: 0.0,
             idempotent: false,
+            transactional: false,
+            txn_duration: Duration::from_millis(100),
+            txn_batches: 0,
+            txn_abort_every: 0,
+            read_committed: false,
             verify: false,
             fetch_bytes: 1 << 20,
             from_beginning: false,
@@ -186,6 +213,21 @@ impl Workload {
     #[must_use]
     pub fn has_group(&self) -> bool {
         !self.rebalance_every.is_zero()
+    }
+
+    /// Whether producers promise that nothing is there twice.
+    #[must_use]
+    pub fn exactly_once(&self) -> bool {
+        self.idempotent || self.transactional
+    }
+
+    /// When a transaction ends.
+    #[must_use]
+    pub fn txn_ends_after(&self) -> EndsAfter {
+        match self.txn_batches {
+            0 => EndsAfter::Ns(u64::try_from(self.txn_duration.as_nanos()).unwrap_or(u64::MAX)),
+            batches => EndsAfter::Batches(batches),
+        }
     }
 
     /// Whether the loop is closed.

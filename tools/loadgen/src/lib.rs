@@ -23,6 +23,7 @@
 
 pub mod agents;
 pub mod args;
+pub mod chart;
 pub mod client;
 pub mod clock;
 pub mod compare_brokers;

@@ -7,8 +7,7 @@
 
 pub mod admin;
 pub mod call;
-pub mod dial;
-pub mod features;
+pub mod configs;
 pub mod frames;
 pub mod group;
 pub mod sasl;

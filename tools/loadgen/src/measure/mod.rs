@@ -6,6 +6,9 @@
 //! Invariant: histograms are merged, percentiles never averaged.
 //! Callers: `load`, `run`, `report`.
 
+pub mod device;
+pub mod encoded;
+pub mod host;
 pub mod ledger;
 pub mod percentiles;
 pub mod proc;

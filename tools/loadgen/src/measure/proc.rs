@@ -1,5 +1,6 @@
-//! The broker's process from the outside: CPU and disk bytes from `/proc`.
+//! The broker's process from the outside: CPU, disk bytes, memory, context switches from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -23,6 +24,8 @@ pub struct ProcessReading {
     pub write_bytes: u64,
     /// Resident memory, bytes (a level, not a count).
     pub resident_bytes: u64,
+    /// The most that was ever resident, bytes (a level).
+    pub resident_bytes_max: u64,
     /// Threads (a level).
     pub threads: u64,
 }
@@ -39,6 +42,7 @@ impl ProcessReading {
         }
         if let Ok(text) = fs::read_to_string(format!("/proc/{pid}/status")) {
             reading.resident_bytes = field(&text, "VmRSS:") * 1024;
+            reading.resident_bytes_max = field(&text, "VmHWM:") * 1024;
         }
         Ok(reading)
     }
@@ -58,6 +62,7 @@ impl ProcessReading {
             read_bytes: self.read_bytes.saturating_sub(earlier.read_bytes),
             write_bytes: self.write_bytes.saturating_sub(earlier.write_bytes),
             resident_bytes: self.resident_bytes,
+            resident_bytes_max: self.resident_bytes_max,
             threads: self.threads,
         }
     }
@@ -105,27 +110,52 @@ pub fn working_cpus(pid: u32) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// Completed flush requests over all block devices that are no partitions of another: an
-/// independent look at whether acknowledgements were synced. `None` where the kernel does not say.
-#[must_use]
-pub fn device_flushes() -> Option<u64> {
-    parse_flushes(&fs::read_to_string("/proc/diskstats").ok()?)
+/// Context switches of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ContextSwitches {
+    /// A thread had to wait for something and gave up its CPU.
+    pub voluntary: u64,
+    /// A thread was taken off its CPU for another.
+    pub involuntary: u64,
 }
 
-fn parse_flushes(diskstats: &str) -> Option<u64> {
-    let mut flushes = None;
-    for line in diskstats.lines() {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let name = fields.get(2)?;
-        if name.starts_with("loop") || name.starts_with("ram") || name.starts_with("dm-") {
-            continue;
-        }
-        // Field 19 (kernel 5.5 and later): flush requests completed; partitions have none.
-        if let Some(count) = fields.get(18).and_then(|count| count.parse::<u64>().ok()) {
-            flushes = Some(flushes.unwrap_or(0) + count);
-        }
+/// Context switches so far, by thread: `/proc/<pid>/status` counts those of the first thread only,
+/// and what a thread did is forgotten when it ends.
+#[derive(Clone, Debug, Default)]
+pub struct SwitchReading(BTreeMap<u32, ContextSwitches>);
+
+impl SwitchReading {
+    /// Reads all threads of `pid` now.
+    #[must_use]
+    pub fn take(pid: u32) -> SwitchReading {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let threads = tasks.filter_map(|task| {
+            let thread = task.file_name().to_str()?.parse().ok()?;
+            // A thread may end while we look.
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            Some((thread, parse_switches(&status)))
+        });
+        SwitchReading(threads.collect())
     }
-    flushes
+
+    /// What the threads that are alive now did since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &SwitchReading) -> ContextSwitches {
+        let mut all = ContextSwitches::default();
+        for (thread, now) in &self.0 {
+            let then = earlier.0.get(thread).copied().unwrap_or_default();
+            all.voluntary += now.voluntary.saturating_sub(then.voluntary);
+            all.involuntary += now.involuntary.saturating_sub(then.involuntary);
+        }
+        all
+    }
+}
+
+fn parse_switches(status: &str) -> ContextSwitches {
+    ContextSwitches {
+        voluntary: field(status, "voluntary_ctxt_switches:"),
+        involuntary: field(status, "nonvoluntary_ctxt_switches:"),
+    }
 }
 
 #[cfg(test)]
@@ -154,11 +184,24 @@ mod tests {
     }
 
     #[test]
-    fn flushes_of_whole_devices_are_summed() {
-        let text = "254 0 vda 1 0 2 3 4 5 6 7 0 8 9 0 0 0 0 11 12\n\
-                    7 0 loop0 1 0 2 3 4 5 6 7 0 8 9 0 0 0 0 99 12\n\
-                    254 1 vda1 1 0 2 3 4 5 6 7 0 8 9 0 0 0 0 0 0\n";
-        assert_eq!(parse_flushes(text), Some(11));
-        assert_eq!(parse_flushes("8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n"), None);
+    fn switches_are_summed_over_threads_also_over_those_that_are_new() {
+        let status = |voluntary: u64, involuntary: u64| {
+            parse_switches(&format!(
+                "Name:\tshard-0\nVmRSS:\t    1 kB\nvoluntary_ctxt_switches:\t{voluntary}\n\
+                 nonvoluntary_ctxt_switches:\t{involuntary}\n"
+            ))
+        };
+        let before = SwitchReading([(1, status(10, 1)), (2, status(500, 50))].into());
+        let after = SwitchReading([(1, status(15, 4)), (3, status(7, 2))].into());
+        let used = after.since(&before);
+        assert_eq!(used, ContextSwitches { voluntary: 5 + 7, involuntary: 3 + 2 });
+    }
+
+    #[test]
+    fn our_own_sleeps_are_voluntary_switches() {
+        let pid = std::process::id();
+        let before = SwitchReading::take(pid);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert!(SwitchReading::take(pid).since(&before).voluntary >= 1);
     }
 }

@@ -21,7 +21,8 @@ use serde::Serialize;
 use crate::agents::AgentFigures;
 use crate::args::{Idle, Workload};
 use crate::client::admin::HotVersions;
-use crate::client::sasl::Mechanism;
+use crate::measure::encoded;
+use crate::measure::host::Host;
 use crate::measure::ledger::Verification;
 use crate::measure::percentiles::Summary;
 use crate::measure::tally::Counters;
@@ -58,8 +59,12 @@ pub struct Target {
     pub versions: HotVersions,
     /// The topic's configuration that says what an acknowledgement means, as the broker tells it.
     pub topic_configs: BTreeMap<String, String>,
-    /// How connections were secured.
-    pub security: Secured,
+    /// What is set on the broker besides its defaults, as it tells.
+    pub broker_configs: BTreeMap<String, String>,
+    /// Feature levels of the cluster (`metadata.version`), as the broker tells.
+    pub features: BTreeMap<String, i16>,
+    /// The broker's program, data directory and device, where its process was named.
+    pub host: Option<Host>,
     /// The broker's process.
     pub pid: Option<u32>,
     /// CPUs that its working threads may run on.
@@ -182,6 +187,9 @@ pub struct Report {
     pub throughput: Throughput,
     /// Latencies.
     pub latency: LatencySummaries,
+    /// The whole distributions of the measured part, ns, by the names of the `.hlog` file's tags, as
+    /// [`encoded`] writes them.
+    pub histograms: BTreeMap<&'static str, String>,
     /// Counters of the measured part.
     pub counters: Counters,
     /// Errors of the measured part.
@@ -246,6 +254,8 @@ impl Report {
             rebalance: more("rebalance"),
             member_pause: more("member_pause"),
         };
+        let histograms = total.latencies.tagged().into_iter();
+        let histograms = histograms.filter_map(|(tag, it)| Some((tag, encoded::encode(it)?)));
         let errors = total
             .errors
             .iter()
@@ -270,6 +280,7 @@ impl Report {
             workload,
             throughput,
             latency,
+            histograms: histograms.collect(),
             counters,
             errors,
             errors_outside: collected.outside_errors,

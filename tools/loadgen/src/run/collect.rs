@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::clock::RunClock;
 use crate::load::recorder::{Interval, Window};
+use crate::measure::device::{DeviceReading, DeviceUse};
 use crate::measure::percentiles::Summary;
-use crate::measure::proc::{ProcessReading, device_flushes};
+use crate::measure::proc::{ContextSwitches, ProcessReading, SwitchReading};
 use crate::measure::tally::Tally;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
@@ -52,6 +53,10 @@ pub struct Second {
 pub struct BrokerUse {
     /// What it used.
     pub process: ProcessReading,
+    /// Its context switches, over all threads that were alive at the end.
+    pub switches: ContextSwitches,
+    /// What the machine's block devices did meanwhile, for whomever.
+    pub devices: BTreeMap<String, DeviceUse>,
     /// Flush requests that the machine's block devices completed meanwhile.
     pub device_flushes: Option<u64>,
 }
@@ -75,7 +80,8 @@ pub struct Collected {
 /// A reading of the broker at one moment.
 struct BrokerMark {
     process: ProcessReading,
-    flushes: Option<u64>,
+    switches: SwitchReading,
+    devices: DeviceReading,
 }
 
 /// A second that not all load cores have reported yet.
@@ -160,10 +166,13 @@ impl Collector {
             self.mark(&mut marks); // it ended early: everything was read
         }
         if let [before, after] = &marks[..] {
-            let flushes = after.flushes.zip(before.flushes);
+            let devices = after.devices.since(&before.devices);
+            let flushes = || devices.values().filter_map(|device| device.flushes).sum();
             self.collected.broker = Some(BrokerUse {
                 process: after.process.since(&before.process),
-                device_flushes: flushes.map(|(after, before)| after.saturating_sub(before)),
+                switches: after.switches.since(&before.switches),
+                device_flushes: after.devices.counts_flushes().then(flushes),
+                devices,
             });
         }
         while let Some((second, pending)) = self.pending.pop_first() {
@@ -179,7 +188,11 @@ impl Collector {
     fn mark(&mut self, marks: &mut Vec<BrokerMark>) {
         let Some(pid) = self.broker_pid else { return };
         match ProcessReading::take(pid) {
-            Ok(process) => marks.push(BrokerMark { process, flushes: device_flushes() }),
+            Ok(process) => marks.push(BrokerMark {
+                process,
+                switches: SwitchReading::take(pid),
+                devices: DeviceReading::take(),
+            }),
             Err(_) => self.broker_pid = None, // it is gone; the report will say so
         }
     }

@@ -29,6 +29,8 @@ use crate::load::core::CoreEnd;
 use crate::load::frame_pool::FrameSet;
 use crate::load::progress::Drain;
 use crate::load::recorder::Window;
+use crate::measure::host::Host;
+use crate::measure::ledger::Ledger;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
@@ -324,7 +326,22 @@ pub fn report(
     let Prepared { pool, ready, .. } = prepared;
     let CoreEnd { finished_ns, ledger } = end;
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
-    let target = target_of(spec, ready);
+    let target = Target {
+        bootstrap: spec.bootstrap.clone(),
+        topic: spec.topic.name().to_owned(),
+        leaders: plan::by_leader(
+            &ready.leaders.iter().map(|it| it.partition).collect::<Vec<_>>(),
+            &ready.leaders,
+        )
+        .len(),
+        versions: ready.versions,
+        topic_configs: ready.topic_configs.clone(),
+        broker_configs: ready.broker_configs.clone(),
+        features: ready.features.clone(),
+        host: spec.broker_pid.map(Host::of),
+        pid: spec.broker_pid,
+        cpus: spec.broker_pid.and_then(proc::working_cpus),
+    };
     let generator = Generator {
         cores: spec.cores.clone(),
         idle: spec.idle,

@@ -33,12 +33,8 @@ pub enum Command {
     FirstLight(FirstLightArgs),
     /// Find the highest rate that a broker holds, and draw latency over throughput up to it.
     Saturate(SaturateArgs),
-    /// Start Thalweg and an Apache Kafka, give both the same workloads in turn, report with ratios.
-    CompareBrokers(Box<CompareBrokersArgs>),
-    /// Share a run between agents, other processes or hosts, and report what they all saw.
-    Coordinate(Box<CoordinateArgs>),
-    /// Take a share of a coordinator's run.
-    Agent(AgentArgs),
+    /// Compare runs, or groups of runs, by their JSON reports.
+    Compare(CompareArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
     /// Look at workloads.
@@ -135,6 +131,12 @@ pub struct RunArgs {
     /// Write the histograms of each measured second to this file, in HdrHistogram's log format.
     #[arg(long)]
     pub hlog: Option<PathBuf>,
+    /// Write the report as one HTML page, charts and all, to this file.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Write each of its charts as SVG and PNG into this folder.
+    #[arg(long)]
+    pub charts: Option<PathBuf>,
     /// Exit with 4 if this holds, like `p99 > 5ms` or `produced < 100MB/s`; may be repeated.
     #[arg(long)]
     pub fail_if: Vec<Condition>,
@@ -164,6 +166,35 @@ pub struct SaturateArgs {
     /// was.
     #[arg(long, default_value_t = 0.02)]
     pub precision: f64,
+}
+
+/// `thalweg-bench compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// JSON reports of runs: two or more groups, each `A.json` or `A1.json,A2.json,...` or
+    /// `NAME=A1.json,...`. The first group is what the others are compared with. Runs that were
+    /// taken in turn (A B B A ...) make the comparison an honest one, five of each a firm one.
+    #[arg(required = true, num_args = 2..)]
+    pub groups: Vec<String>,
+    /// Compare different workloads all the same.
+    #[arg(long)]
+    pub force: bool,
+    /// The n-th run of a group belongs to the n-th of the others: compare the ratios of such
+    /// pairs, which the machine's own ups and downs touch less.
+    #[arg(long)]
+    pub paired: bool,
+    /// Seed of the confidence intervals' random choices: the same runs give the same intervals.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the comparison as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write the comparison as one HTML page, charts and all, to this file.
+    #[arg(long)]
+    pub html: Option<PathBuf>,
+    /// Write each of its charts as SVG and PNG into this folder.
+    #[arg(long)]
+    pub charts: Option<PathBuf>,
 }
 
 /// `thalweg-bench first-light`.

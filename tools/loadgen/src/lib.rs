@@ -14,7 +14,9 @@
 //! | [`client`] | connections and the requests around a run |
 //! | [`load`] | one load core: schedule, lanes, consumers |
 //! | [`run`] | a whole run, from topic to report |
-//! | [`report`] | the table, the JSON, the live line, the warnings |
+//! | [`report`] | the table, the JSON, the page, the live line, the warnings |
+//! | [`chart`] | pictures: SVG and PNG |
+//! | [`compare`] | runs beside each other, from their JSON |
 //! | [`saturate`] | the search for the highest rate that is held |
 //! | [`agents`] | one run over several processes or hosts |
 //! | [`compare_brokers`] | Thalweg and Apache Kafka in turn, one report |
@@ -26,7 +28,7 @@ pub mod args;
 pub mod chart;
 pub mod client;
 pub mod clock;
-pub mod compare_brokers;
+pub mod compare;
 pub mod first_light;
 pub mod load;
 pub mod measure;

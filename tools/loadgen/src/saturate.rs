@@ -5,14 +5,16 @@
 //! the next rate out.
 //! Callers: `main`.
 
+use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::args::{SaturateArgs, Workload};
 use crate::measure::percentiles::Summary;
+use crate::report::env::Environment;
 use crate::report::live::micros;
-use crate::report::{Report, SCHEMA_VERSION};
+use crate::report::{Generator, Report, SCHEMA_VERSION, Target, files, html, pictures};
 use crate::run::{self, Outcome, RunError, RunSpec};
 use crate::units::Rate;
 
@@ -107,8 +109,24 @@ pub struct Saturation {
     pub saturation_mb_per_s: Option<f64>,
     /// The same in records a second.
     pub saturation_records_per_s: Option<f64>,
+    /// Where and with what it took place; its workload's rate is the last step's.
+    #[serde(flatten)]
+    pub setting: Option<Setting>,
     /// All steps, by rate.
     pub steps: Vec<Step>,
+}
+
+/// What the steps of a search have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setting {
+    /// Machine and command.
+    pub environment: Environment,
+    /// What was measured.
+    pub target: Target,
+    /// With what.
+    pub generator: Generator,
+    /// The workload.
+    pub workload: Workload,
 }
 
 /// `thalweg-bench saturate`.
@@ -116,6 +134,7 @@ pub struct Saturation {
 /// # Errors
 /// A run that could not take place.
 pub fn command(args: &SaturateArgs) -> Result<Outcome, RunError> {
+    run::check_outputs(&args.run)?;
     let found = find(args, |step| println!("{}", line(step)))?;
     match (found.saturation_mb_per_s, found.saturation_records_per_s) {
         (Some(mb), Some(records)) => {
@@ -130,6 +149,14 @@ pub fn command(args: &SaturateArgs) -> Result<Outcome, RunError> {
     }
     if let Some(path) = &args.run.json {
         run::write_json(path, &found)?;
+    }
+    if let Some(path) = &args.run.html {
+        let page = html::of_search(&found);
+        let page = page.map_err(|error| RunError::Io("the page", io::Error::other(error)))?;
+        files::write_html(path, &page)?;
+    }
+    if let Some(folder) = &args.run.charts {
+        files::write_charts(folder, &pictures::of_search(&found))?;
     }
     Ok(if found.saturation_mb_per_s.is_some() { Outcome::Fine } else { Outcome::Failed })
 }
@@ -154,9 +181,12 @@ pub fn find(args: &SaturateArgs, mut on_step: impl FnMut(&Step)) -> Result<Satur
         return Err(RunError::Flags("the closed loop got nothing acknowledged".to_owned()));
     }
     let mut steps = Vec::new();
+    let mut setting = None;
     let mut measure = |bytes_per_s: f64| -> Result<bool, RunError> {
         let report = step_at(args, workload, Rate::BytesPerSecond(bytes_per_s))?;
         let step = judge(args, bytes_per_s, &report);
+        let Report { environment, target, generator, workload, .. } = report;
+        setting = Some(Setting { environment, target, generator, workload });
         on_step(&step);
         let held = step.not_held.is_none();
         steps.push(step);
@@ -183,6 +213,7 @@ pub fn find(args: &SaturateArgs, mut on_step: impl FnMut(&Step)) -> Result<Satur
         delay_max_ms: args.delay_max.as_secs_f64() * 1e3,
         saturation_mb_per_s: saturation.map(|rate| rate / 1e6),
         saturation_records_per_s: saturation.map(|rate| rate / value_bytes),
+        setting,
         steps,
     })
 }

@@ -151,39 +151,22 @@ fn a_broker_that_is_not_there_is_an_error_before_the_run() {
 
 #[test]
 fn seconds_and_histograms_are_written_for_other_tools_and_add_up() {
-    use hdrhistogram::Histogram;
-    use hdrhistogram::serialization::Deserializer;
-    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-
     let dir = tempfile::tempdir().expect("a directory");
     let hlog = dir.path().join("run.hlog");
     let addr = broker(NullOptions::default());
     let flags =
         "--record-bytes 100 --batch-records 1 --rate 500records/s --warmup 1s --duration 2s";
     let report = load_to(addr, flags, Some(hlog.clone()));
-    let text = std::fs::read(&hlog).expect("the log is there");
-    let mut publish = Histogram::<u64>::new(3).expect("valid");
-    let mut tags = std::collections::BTreeSet::new();
-    for entry in IntervalLogIterator::new(&text) {
-        let LogEntry::Interval(interval) = entry.expect("readable") else { continue };
-        let tag = interval.tag().expect("each has a tag").as_str().to_owned();
-        if tag == "publish" {
-            let bytes = base64::Engine::decode(
-                &base64::engine::general_purpose::STANDARD,
-                interval.encoded_histogram(),
-            );
-            let histogram: Histogram<u64> = Deserializer::new()
-                .deserialize(&mut std::io::Cursor::new(bytes.expect("base64")))
-                .expect("a histogram");
-            publish.add(histogram).expect("fits");
-        }
-        tags.insert(tag);
-    }
-    assert_eq!(tags.into_iter().collect::<Vec<_>>(), ["delay", "publish", "service"]);
+    let logged = thalweg_bench::report::hlog::read(&hlog).expect("readable");
+    assert_eq!(logged.keys().collect::<Vec<_>>(), ["delay", "publish", "service"]);
+    let publish = &logged["publish"];
     let expected = report.latency.response.as_ref().expect("acks");
     assert_eq!(publish.len(), expected.samples);
     let p99_us = publish.value_at_quantile(0.99) as f64 / 1e3;
     assert!((p99_us / expected.us("p99").expect("p99") - 1.0).abs() < 0.01);
+    // The JSON holds the same distribution.
+    let whole = &report.histograms["publish"];
+    assert_eq!(&thalweg_bench::measure::encoded::decode(whole).expect("readable"), publish);
 
     let table = thalweg_bench::report::csv::render(&report);
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();

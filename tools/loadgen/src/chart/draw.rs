@@ -272,10 +272,9 @@ fn draw_marker(area: &Area<'_>, marker: Marker, (x, y): (i32, i32), color: RGBCo
         }
         Marker::Cross => {
             let line = color.stroke_width(2 * FINE as u32);
-            area.draw(&PathElement::new(vec![(x - r, y - r), (x + r, y + r)], line))
-                .and_then(|()| {
-                    area.draw(&PathElement::new(vec![(x - r, y + r), (x + r, y - r)], line))
-                })
+            area.draw(&PathElement::new(vec![(x - r, y - r), (x + r, y + r)], line)).and_then(
+                |()| area.draw(&PathElement::new(vec![(x - r, y + r), (x + r, y - r)], line)),
+            )
         }
     }
     .map_err(failed)

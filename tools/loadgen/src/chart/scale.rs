@@ -42,9 +42,8 @@ impl Scale {
     #[must_use]
     pub fn ticks(&self, values: impl Iterator<Item = f64>) -> Option<Ticks> {
         let placed = values.filter(|value| value.is_finite() && self.place(*value).is_some());
-        let (low, high) = placed.fold((f64::MAX, f64::MIN), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = placed
+            .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
         if low > high {
             return None;
         }
@@ -96,7 +95,8 @@ fn log(low: f64, high: f64) -> Ticks {
     let inside = |value: f64| value > from * 0.999 && value < to * 1.001;
     let major = values.iter().filter(|it| inside(**it) && is_labelled(**it));
     let decades = (low.log10().floor() as i32 - 1)..=(high.log10().ceil() as i32);
-    let minor = decades.flat_map(|decade| (1..10).map(move |it| f64::from(it) * 10f64.powi(decade)));
+    let minor =
+        decades.flat_map(|decade| (1..10).map(move |it| f64::from(it) * 10f64.powi(decade)));
     Ticks {
         range: (from.log10(), to.log10()),
         major: major.map(|it| (it.log10(), number(*it, *it))).collect(),
@@ -107,17 +107,17 @@ fn log(low: f64, high: f64) -> Ticks {
 fn percentile(high: f64) -> Ticks {
     let last = Scale::Percentile.place(high.min(1.0 - 1e-12)).unwrap_or(1.0).max(1.0);
     let labels = ["0", "90", "99", "99.9", "99.99", "99.999", "99.9999", "99.99999", "99.999999"];
-    let mut major: Vec<(f64, String)> =
-        labels.iter().enumerate().map(|(nines, text)| (nines as f64, format!("{text} %"))).collect();
+    let mut major: Vec<(f64, String)> = labels
+        .iter()
+        .enumerate()
+        .map(|(nines, text)| (nines as f64, format!("{text} %")))
+        .collect();
     major.insert(1, (2f64.log10(), "50 %".to_owned()));
     major.retain(|(place, _)| *place <= last + 1e-6);
-    let minor = (0..=last as u32)
-        .flat_map(|nines| (2..10).map(move |part| f64::from(nines) + 1.0 - f64::from(part).log10()));
-    Ticks {
-        range: (0.0, last + 0.04),
-        major,
-        minor: minor.filter(|place| *place < last).collect(),
-    }
+    let minor = (0..=last as u32).flat_map(|nines| {
+        (2..10).map(move |part| f64::from(nines) + 1.0 - f64::from(part).log10())
+    });
+    Ticks { range: (0.0, last + 0.04), major, minor: minor.filter(|place| *place < last).collect() }
 }
 
 fn by_name(names: &[String]) -> Ticks {
@@ -180,7 +180,10 @@ mod tests {
     fn each_nine_takes_as_much_room_as_the_one_before() {
         let ticks = Scale::Percentile.ticks([0.9995].into_iter()).expect("a value");
         let places: Vec<f64> = ticks.major.iter().map(|(place, _)| *place).collect();
-        assert_eq!(labels(&Scale::Percentile, &[0.9995]), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(
+            labels(&Scale::Percentile, &[0.9995]),
+            ["0 %", "50 %", "90 %", "99 %", "99.9 %"]
+        );
         assert_eq!(places[2..], [1.0, 2.0, 3.0]);
         let placed = Scale::Percentile.place(0.999).expect("below 1");
         assert!((placed - 3.0).abs() < 1e-9);

@@ -430,7 +430,11 @@ pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, AdminError> {
     found.into_iter().next().ok_or_else(|| address(io::Error::from(io::ErrorKind::NotFound)))
 }
 
-pub(super) fn check(what: &'static str, code: i16, message: Option<&str>) -> Result<(), AdminError> {
+pub(super) fn check(
+    what: &'static str,
+    code: i16,
+    message: Option<&str>,
+) -> Result<(), AdminError> {
     if code == 0 {
         return Ok(());
     }

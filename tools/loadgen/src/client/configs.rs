@@ -53,9 +53,9 @@ impl Admin {
         let what = "asking for the broker's configuration";
         let node = self.node_at(what, addr).await?;
         let all = self.configs(what, RESOURCE_BROKER, &node.to_string()).await?;
-        let telling = all.into_iter().filter(|(name, _, is_default)| {
-            !is_default || BROKER_TELLING.contains(&name.as_str())
-        });
+        let telling = all
+            .into_iter()
+            .filter(|(name, _, is_default)| !is_default || BROKER_TELLING.contains(&name.as_str()));
         Ok(telling.map(|(name, value, _)| (name, value)).collect())
     }
 

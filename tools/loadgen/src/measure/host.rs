@@ -178,7 +178,8 @@ fn parse_mount(line: &str) -> Option<FileSystem> {
     let own = before.get(5)?;
     let common = after.next().unwrap_or_default();
     let mut options: Vec<&str> = own.split(',').collect();
-    options.extend(common.split(',').filter(|it| !it.is_empty() && !own.split(',').any(|o| o == *it)));
+    options
+        .extend(common.split(',').filter(|it| !it.is_empty() && !own.split(',').any(|o| o == *it)));
     Some(FileSystem {
         kind,
         source,
@@ -209,9 +210,9 @@ fn describe(disk: &Path) -> Option<BlockDevice> {
         let text = fs::read_to_string(disk.join(path)).ok()?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
-    let settings = QUEUE_SETTINGS.iter().filter_map(|&name| {
-        Some((name.to_owned(), read(&format!("queue/{name}"))?))
-    });
+    let settings = QUEUE_SETTINGS
+        .iter()
+        .filter_map(|&name| Some((name.to_owned(), read(&format!("queue/{name}"))?)));
     let mut settings: BTreeMap<String, String> = settings.collect();
     let queues = fs::read_dir(disk.join("mq")).into_iter().flatten().count();
     if queues > 0 {

@@ -1,6 +1,7 @@
 //! Histograms of each measured second in HdrHistogram's log format, which its plotters, HdrLogProcessor
 //! and `hdrhistogram` in every language read. Values are in ns; tags tell the latencies apart.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -8,8 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
 
+use crate::measure::encoded;
 use crate::measure::tally::Latencies;
 
 /// An `.hlog` file that is being written.
@@ -69,4 +73,26 @@ impl HistogramLog {
     pub fn finish(mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// The distributions of a whole `.hlog` file, by tag; intervals without one are left out.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Histogram<u64>>, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut all: BTreeMap<String, Histogram<u64>> = BTreeMap::new();
+    for entry in IntervalLogIterator::new(&bytes) {
+        let entry = entry.map_err(|error| format!("not a histogram log: {error:?}"))?;
+        let LogEntry::Interval(interval) = entry else { continue };
+        let Some(tag) = interval.tag() else { continue };
+        let histogram = encoded::decode(interval.encoded_histogram())?;
+        match all.get_mut(tag.as_str()) {
+            Some(merged) => merged.add(&histogram).map_err(|error| error.to_string())?,
+            None => {
+                all.insert(tag.as_str().to_owned(), histogram);
+            }
+        }
+    }
+    Ok(all)
 }

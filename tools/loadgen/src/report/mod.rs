@@ -1,4 +1,4 @@
-//! What a run says in the end: one value, printed as a table and written as JSON.
+//! What a run says in the end: one value, printed as a table, written as JSON and as a page.
 //!
 //! Not here: measuring. Lives on the process's first thread. Invariant: nothing is left out because
 //! it looks bad; doubts about a figure stand beside it.
@@ -7,11 +7,14 @@
 pub mod condition;
 pub mod csv;
 pub mod env;
+pub mod files;
 pub mod hlog;
+pub mod html;
 pub mod live;
-pub mod parts;
+pub mod pictures;
 pub mod table;
 pub mod warnings;
+pub mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,10 +2,8 @@
 
 use std::fmt::Write;
 
-use super::Report;
 use super::live::{count, micros};
-use super::parts;
-use crate::client::sasl::Mechanism;
+use super::{BrokerFigures, Report, words};
 use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
 
 /// The report as text for a terminal.
@@ -61,6 +59,7 @@ fn write_all(report: &Report, out: &mut String) -> std::fmt::Result {
     latencies(report, out)?;
     parts::write(report, out)?;
     machine(report, out)?;
+    surroundings(report, out)?;
     if let Some(found) = &report.verification {
         writeln!(
             out,
@@ -209,6 +208,7 @@ fn machine(report: &Report, out: &mut String) -> std::fmt::Result {
             Some(flushes) => writeln!(out, ", {flushes} device flushes")?,
             None => writeln!(out)?,
         }
+        broker_machine(broker, report.throughput.measured_s, out)?;
     }
     if let Some(cost) = report.generator_core_s_per_gb {
         writeln!(out, "generator {cost:.2} core-s/GB of its own work")?;
@@ -235,4 +235,60 @@ fn machine(report: &Report, out: &mut String) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// Context switches, threads and what the devices did.
+fn broker_machine(broker: &BrokerFigures, measured_s: f64, out: &mut String) -> std::fmt::Result {
+    let (process, switches) = (&broker.used.process, &broker.used.switches);
+    writeln!(
+        out,
+        "          {} threads, context switches {:.0}/s voluntary, {:.0}/s involuntary",
+        process.threads,
+        switches.voluntary as f64 / measured_s,
+        switches.involuntary as f64 / measured_s
+    )?;
+    for (name, used) in &broker.used.devices {
+        writeln!(
+            out,
+            "device    {name}: {} writes, {}; {} reads, {}; busy {:.0} %",
+            count(used.writes),
+            words::bytes(used.written_bytes),
+            count(used.reads),
+            words::bytes(used.read_bytes),
+            used.busy_s / measured_s * 100.0
+        )?;
+    }
+    Ok(())
+}
+
+/// Where it ran, in short; all of it is in the JSON and on the page.
+fn surroundings(report: &Report, out: &mut String) -> std::fmt::Result {
+    let here = &report.environment;
+    writeln!(
+        out,
+        "machine   Linux {}, {} x {}, governor {}, {} of memory; thalweg-bench {} {}",
+        here.kernel,
+        here.cpus_online,
+        here.cpu,
+        here.governor.as_deref().unwrap_or("none"),
+        words::bytes(here.memory_bytes),
+        here.tool_version,
+        here.tool_commit
+    )?;
+    let Some(host) = &report.target.host else { return Ok(()) };
+    write!(out, "          broker {}", host.version.as_deref().unwrap_or("of unknown version"))?;
+    if let Some(dir) = &host.data_dir {
+        write!(out, ", data in {}", dir.display())?;
+    }
+    if let Some(it) = &host.file_system {
+        write!(out, " ({} {})", it.kind, it.options)?;
+    }
+    if let Some(it) = &host.device {
+        write!(out, " on {}", it.name)?;
+        for name in ["scheduler", "write_cache"] {
+            let setting = it.settings.get(name).map_or("?", String::as_str);
+            write!(out, ", {} {setting}", name.replace('_', " "))?;
+        }
+    }
+    writeln!(out)
 }

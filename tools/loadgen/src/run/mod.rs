@@ -35,12 +35,20 @@ use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
-use crate::report::parts::{self, CatchUp};
-use crate::report::{Generator, Report, Secured, Target, csv, table};
-use crate::wire::pool::BatchPool;
-use collect::{Collected, Collector};
-use cores::Part;
-use setup::{Ready, TopicChoice, Wanted};
+use crate::report::{Generator, Report, Target, csv, files, html, pictures, table};
+use crate::wire::batch::{BatchShape, BatchTemplate};
+use crate::wire::fetch::FetchLimits;
+use crate::wire::mark::MARK_BYTES;
+use collect::Collector;
+use setup::{Ready, TopicChoice};
+
+/// Time for the load cores to come up and connect, and for each connection more.
+const COME_UP: Duration = Duration::from_millis(300);
+const COME_UP_EACH: Duration = Duration::from_millis(1);
+/// How long answers may come after the last intended send.
+const GRACE: Duration = Duration::from_secs(10);
+/// Longest wait of a fetch that finds nothing.
+const FETCH_WAIT_MS: i32 = 500;
 
 /// Why a run could not take place.
 #[derive(Debug)]
@@ -102,49 +110,25 @@ pub enum Outcome {
 
 /// `thalweg-bench run`: its workloads, one after the other. The outcome is the worst.
 pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
-    let workloads = args.workload.all();
-    let mut worst = Outcome::Fine;
-    for workload in workloads {
-        let mut one = args.clone();
-        if workloads.len() > 1 {
-            for path in [&mut one.json, &mut one.csv, &mut one.hlog].into_iter().flatten() {
-                *path = with_name(path, &workload.name);
-            }
-        }
-        let outcome = one_of(&one, workload)?;
-        worst = match (worst, outcome) {
-            (Outcome::Failed, _) | (_, Outcome::Failed) => Outcome::Failed,
-            (Outcome::Condition, _) | (_, Outcome::Condition) => Outcome::Condition,
-            _ => Outcome::Fine,
-        };
-    }
-    Ok(worst)
-}
-
-/// `out.json` of workload `a` is `out.a.json`.
-fn with_name(path: &Path, name: &str) -> PathBuf {
-    let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-    let name: String = name.chars().map(safe).collect();
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    path.with_extension(format!("{name}.{extension}"))
-}
-
-fn one_of(args: &RunArgs, workload: &Workload) -> Result<Outcome, RunError> {
-    tell(args, &execute(&spec_of(args, workload))?)
-}
-
-/// Prints the report, writes the files that `args` ask for, and judges.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn tell(args: &RunArgs, report: &Report) -> Result<Outcome, RunError> {
-    print!("{}", table::render(report));
+    check_outputs(args)?;
+    let report = execute(&spec_of(args))?;
+    print!("{}", table::render(&report));
     if let Some(path) = &args.json {
         write_json(path, report)?;
     }
     if let Some(path) = &args.csv {
         std::fs::write(path, csv::render(report))
             .map_err(|error| RunError::Io("writing the CSV file", error))?;
+    }
+    if let Some(path) = &args.html {
+        let page = html::of_run(&report);
+        files::write_html(
+            path,
+            &page.map_err(|error| RunError::Io("the page", io::Error::other(error)))?,
+        )?;
+    }
+    if let Some(folder) = &args.charts {
+        files::write_charts(folder, &pictures::of_run(&report))?;
     }
     let mut holds = false;
     for condition in &args.fail_if {
@@ -163,7 +147,21 @@ pub fn tell(args: &RunArgs, report: &Report) -> Result<Outcome, RunError> {
     })
 }
 
-/// The run of `workload` that the flags ask for.
+/// Refuses output files that cannot be before anything is measured.
+///
+/// # Errors
+/// The flag and what is wrong with it.
+pub fn check_outputs(args: &RunArgs) -> Result<(), RunError> {
+    files::check_folders([
+        ("--json", args.json.as_deref()),
+        ("--csv", args.csv.as_deref()),
+        ("--hlog", args.hlog.as_deref()),
+        ("--html", args.html.as_deref()),
+        ("--charts", args.charts.as_deref()),
+    ])
+}
+
+/// The run that the flags ask for.
 #[must_use]
 pub fn spec_of(args: &RunArgs, workload: &Workload) -> RunSpec {
     let topic = match &args.topic {

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use crate::house::{During, Failure, House, run, step};
 use crate::versions::{
-    BUILD_PACKAGES, CARGO_DENY, CARGO_FUZZ, CARGO_MACHETE, CHECK_PACKAGES, CLIENT_PACKAGES,
-    CargoTool, GO_TOOLCHAIN, KAFKA, Package, TYPOS,
+    BROWSER_PACKAGES, BUILD_PACKAGES, CARGO_DENY, CARGO_FUZZ, CARGO_MACHETE, CHECK_PACKAGES,
+    CLIENT_PACKAGES, CargoTool, GO_TOOLCHAIN, KAFKA, Package, TYPOS,
 };
 
 pub fn everything(house: &House) -> Result<(), Failure> {
     for_checks(house)?;
     for_clients(house)?;
+    for_pages(house)?;
     for_fuzzing(house)
 }
 
@@ -33,6 +34,17 @@ pub fn for_clients(house: &House) -> Result<(), Failure> {
     java_driver(house)?;
     go_driver(house)?;
     python(house)
+}
+
+/// What the test of the load generator's pages needs: a browser. `BENCH_BROWSER` names another one,
+/// `BENCH_SKIP_BROWSER=1` goes without (tools/loadgen/tests/browser).
+pub fn for_pages(house: &House) -> Result<(), Failure> {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    if is_set("BENCH_BROWSER") || is_set("BENCH_SKIP_BROWSER") {
+        return Ok(());
+    }
+    step("setup for the pages");
+    packages(house, &[&BROWSER_PACKAGES])
 }
 
 /// What fuzzing needs.

@@ -15,6 +15,7 @@ use crate::setup;
 pub fn test(house: &House, cycles: u32) -> Result<(), Failure> {
     crate::check::run(house)?;
     setup::for_clients(house)?;
+    setup::for_pages(house)?;
     step("unit and simulation tests");
     run(&mut house.cargo(&["test", "--quiet", "--workspace"]))?;
     let programs = broker::build(house, Profile::Dev)?;

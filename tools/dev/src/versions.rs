@@ -59,3 +59,7 @@ pub const CLIENT_PACKAGES: [Package; 5] = [
 /// For the checks.
 pub const CHECK_PACKAGES: [Package; 1] =
     [package("python3-venv", &["python3", "-c", "import venv, ensurepip"])];
+
+/// For opening the load generator's pages: the smallest browser that Debian has (100 MB to fetch).
+pub const BROWSER_PACKAGES: [Package; 1] =
+    [package("chromium-headless-shell", &["chromium-headless-shell", "--version"])];

@@ -18,12 +18,14 @@ use super::{Chart, ChartError, Curve, Line, Mark, Marker, Rgb, Scale, WIDTH};
 const FINE: i32 = 10;
 /// Left and right edge of what stands above the frame, px.
 const EDGE: i32 = 16;
-/// Height of what stands above the frame, px.
-const HEAD: i32 = 84;
+/// Height of what stands above the frame: the title, a line of the subtitle, a row of the legend, px.
+const TITLE: i32 = 36;
+const SUBTITLE_LINE: i32 = 17;
+const LEGEND_ROW: i32 = 22;
 /// Points between two markers are at least so far apart, px.
 const MARKER_GAP: f64 = 26.0;
 /// Room for the names on the left, px.
-const NAMES_WIDTH: u32 = 190;
+const NAMES_WIDTH: u32 = 200;
 /// Fonts: ours, and what stands in for it where an SVG is looked at alone.
 const FAMILY: &str = "Inter, Helvetica, Arial, sans-serif";
 
@@ -89,9 +91,9 @@ fn anchored(style: TextStyle<'static>, across: HPos, along: VPos) -> TextStyle<'
     style.pos(Pos::new(across, along))
 }
 
-/// Width of `text` in CSS px, about: Inter's characters are 0.56 of their size wide on average.
+/// Width of `text` in CSS px, about: Inter's characters are half of their size wide on average.
 fn width_of(text: &str, px: f64) -> f64 {
-    text.chars().count() as f64 * px * 0.56
+    text.chars().count() as f64 * px * 0.52
 }
 
 pub fn svg(chart: &Chart) -> Result<String, ChartError> {
@@ -145,12 +147,16 @@ fn head(chart: &Chart, root: &Area<'_>) -> Drawn {
         root.draw(&Text::new(words.to_owned(), place, style)).map_err(failed)
     };
     put(&chart.title, at(left, 22), top(bold(17.0, INK)))?;
-    put(&chart.subtitle, at(left, 44), top(text(12.0, SOFT)))?;
-    let mut x = left;
-    for curve in chart.curves.iter().filter(|curve| !curve.name.is_empty()) {
+    let lines = wrapped(&chart.subtitle);
+    for (line, words) in (0..).zip(&lines) {
+        put(words, at(left, TITLE + 8 + line * SUBTITLE_LINE), top(text(12.0, SOFT)))?;
+    }
+    let below = TITLE + lines.len() as i32 * SUBTITLE_LINE;
+    for (curve, (x, row)) in legend(chart) {
+        let y = below + LEGEND_ROW * 2 / 3 + row * LEGEND_ROW;
         let color = rgb(curve.color);
         let line = color.stroke_width(2 * FINE as u32);
-        let (from, to) = (at(x, 68), at(x + 26.0, 68));
+        let (from, to) = (at(x, y), at(x + 26.0, y));
         match curve.line {
             Line::None => {}
             Line::Solid => root.draw(&PathElement::new(vec![from, to], line)).map_err(failed)?,
@@ -158,16 +164,51 @@ fn head(chart: &Chart, root: &Area<'_>) -> Drawn {
                 .draw(&DashedPathElement::new(vec![from, to], 5 * FINE, 4 * FINE, line))
                 .map_err(failed)?,
         }
-        draw_marker(root, curve.marker, at(x + 13.0, 68), color)?;
-        root.draw(&Text::new(curve.name.clone(), at(x + 32.0, 68), top(text(12.0, INK))))
-            .map_err(failed)?;
-        x += 32.0 + width_of(&curve.name, 12.0) + 22.0;
+        draw_marker(root, curve.marker, at(x + 13.0, y), color)?;
+        put(&curve.name, at(x + 32.0, y), top(text(12.0, INK)))?;
     }
     Ok(())
 }
 
+/// The subtitle in lines that fit.
+fn wrapped(subtitle: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in subtitle.split_whitespace() {
+        let fits = |line: &&mut String| {
+            let width = width_of(line, 12.0) + width_of(word, 12.0);
+            width < f64::from(WIDTH) - 2.0 * f64::from(EDGE)
+        };
+        match lines.last_mut().filter(fits) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The curves that have names, each with its place in the legend: x in px, and row.
+fn legend(chart: &Chart) -> Vec<(&Curve, (f64, i32))> {
+    let (mut x, mut row) = (f64::from(EDGE), 0);
+    let mut places = Vec::new();
+    for curve in chart.curves.iter().filter(|curve| !curve.name.is_empty()) {
+        let width = 32.0 + width_of(&curve.name, 12.0);
+        if x > f64::from(EDGE) && x + width > f64::from(WIDTH) - f64::from(EDGE) {
+            (x, row) = (f64::from(EDGE), row + 1);
+        }
+        places.push((curve, (x, row)));
+        x += width + 22.0;
+    }
+    places
+}
+
 fn body(chart: &Chart, root: &Area<'_>, x: Ticks, y: Ticks) -> Drawn {
-    let (_, below) = root.split_vertically(HEAD * FINE);
+    let rows = legend(chart).last().map_or(0, |(_, (_, row))| row + 1);
+    let lines = wrapped(&chart.subtitle).len() as i32;
+    let above = TITLE + lines * SUBTITLE_LINE + rows * LEGEND_ROW + 10;
+    let (_, below) = root.split_vertically(above * FINE);
     let fine = |px: u32| px * FINE as u32;
     let left = if matches!(chart.y.scale, Scale::Names(_)) { NAMES_WIDTH } else { 62 };
     let mut context = ChartBuilder::on(&below)
@@ -311,9 +352,9 @@ fn marks(chart: &Chart, context: &mut Context<'_, '_>, x: &Ticks, y: &Ticks) -> 
             }
             Mark::AtX(value, label) => {
                 let Some(place) = chart.x.scale.place(*value) else { continue };
-                let style = anchored(text(11.0, SOFT), HPos::Right, VPos::Top);
-                let words = Text::new(label.clone(), (-6 * FINE, 6 * FINE), style);
-                ([(place, y.range.0), (place, y.range.1)], (place, y.range.1), words)
+                let style = anchored(text(11.0, SOFT), HPos::Right, VPos::Bottom);
+                let words = Text::new(label.clone(), (-6 * FINE, -6 * FINE), style);
+                ([(place, y.range.0), (place, y.range.1)], (place, y.range.0), words)
             }
             Mark::AtY(value, label) => {
                 let Some(place) = chart.y.scale.place(*value) else { continue };

@@ -25,6 +25,9 @@ pub struct Ticks {
     pub minor: Vec<f64>,
 }
 
+/// A logarithmic axis whose highest value is less than so many times its lowest has even steps.
+const NARROW: f64 = 3.0;
+
 impl Scale {
     /// Where `value` lies; `None` if it cannot.
     #[must_use]
@@ -49,6 +52,7 @@ impl Scale {
         }
         Some(match self {
             Scale::Linear => linear(high.max(0.0)),
+            Scale::Log if high < low * NARROW => narrow(low, high),
             Scale::Log => log(low, high),
             Scale::Percentile => percentile(high),
             Scale::Names(names) => by_name(names),
@@ -76,6 +80,19 @@ fn linear(high: f64) -> Ticks {
         range: (0.0, f64::from(count) * step),
         major: major.collect(),
         minor: (0..count).map(|nth| (f64::from(nth) + 0.5) * step).collect(),
+    }
+}
+
+/// Even steps, where those of [`log`] would leave most of the axis empty.
+fn narrow(low: f64, high: f64) -> Ticks {
+    let step = round_step((high - low).max(high * 0.1) / 5.0);
+    let first = (low * 0.999 / step).floor().max(1.0) as u32;
+    let last = (high * 1.001 / step).ceil() as u32;
+    let at = |nth: u32| f64::from(nth) * step;
+    Ticks {
+        range: (at(first).min(low).log10(), at(last).log10()),
+        major: (first..=last).map(|nth| (at(nth).log10(), number(at(nth), step))).collect(),
+        minor: (first..last).map(|nth| (at(nth) + step / 2.0).log10()).collect(),
     }
 }
 
@@ -173,6 +190,11 @@ mod tests {
     fn a_logarithmic_axis_labels_what_has_room() {
         assert_eq!(labels(&Scale::Log, &[0.3, 12.0]), ["0.2", "0.5", "1", "2", "5", "10", "20"]);
         assert_eq!(labels(&Scale::Log, &[0.03, 900.0]), ["0.1", "1", "10", "100", "1000"]);
+        assert_eq!(
+            labels(&Scale::Log, &[0.97, 1.18]),
+            ["0.95", "1.00", "1.05", "1.10", "1.15", "1.20"]
+        );
+        assert_eq!(labels(&Scale::Log, &[2.0]), ["1.95", "2.00", "2.05"]);
         assert_eq!(Scale::Log.ticks([0.0, -1.0].into_iter()), None);
     }
 

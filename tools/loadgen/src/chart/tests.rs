@@ -68,6 +68,23 @@ fn a_png_has_twice_the_size_and_shows_the_curves_and_the_text() {
 }
 
 #[test]
+fn a_long_subtitle_and_a_long_legend_take_further_lines() {
+    let mut chart = sample();
+    let before = chart.svg().expect("drawn").matches("<text").count();
+    chart.subtitle = "on these terms ".repeat(12);
+    for curve in &mut chart.curves {
+        curve.name = "a name of some length ".repeat(3);
+    }
+    let svg = chart.svg().expect("drawn");
+    assert_eq!(svg.matches("<text").count(), before + 1, "one line more");
+    let height = |word: &str| {
+        let at = svg.rfind(word).expect("it is there");
+        svg[..at].rsplit_once(" y=\"").expect("a place").1.split('"').next().expect("a number")
+    };
+    assert_ne!(height("a name of"), height("on these terms"));
+}
+
+#[test]
 fn points_that_cannot_be_placed_interrupt_a_curve_and_a_chart_of_none_is_refused() {
     let mut chart = sample();
     chart.curves[0].points[3].1 = f64::NAN;

@@ -136,8 +136,8 @@ fn compare(groups: Vec<Group>, args: &CompareArgs) -> Result<Comparison, String>
         ));
     } else if fewest < RUNS_FIRM_MIN {
         warnings.push(format!(
-            "a group has fewer than {RUNS_FIRM_MIN} runs: the intervals (marked ~) are narrower \
-             than they should be"
+            "a group has fewer than {RUNS_FIRM_MIN} runs: the intervals (marked ~) are too narrow to \
+             tell a difference from noise"
         ));
     }
     let summaries = groups.into_iter().map(summarize).collect::<Result<Vec<_>, _>>()?;

@@ -2,8 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::figures::Better;
-use super::{Comparison, Verdict, table};
+use super::{Comparison, table};
 use crate::chart::{Axis, Chart, ChartError, Curve, Line, Mark, Marker, Rgb, Scale, palette};
 use crate::measure::percentiles::REPORTED;
 use crate::report::html::{Cell, Page};
@@ -147,12 +146,8 @@ fn ratios(found: &Comparison) -> Option<Chart> {
             };
             let place = names.len() as f64;
             let several = found.groups.len() > 2;
-            let sign = match row.figure.better {
-                Better::More => " (more is better)",
-                Better::Less | Better::Neither => "",
-            };
             let whose = if several { format!("{}: ", group.name) } else { String::new() };
-            names.push(format!("{whose}{}{sign}", row.figure.name));
+            names.push(format!("{whose}{}", row.figure.name));
             let kind = table::verdict(row, ratio);
             let at = KINDS.iter().position(|it| it.0 == kind)?;
             curves[at].points.push((ratio.ratio, place));
@@ -172,9 +167,9 @@ fn ratios(found: &Comparison) -> Option<Chart> {
     if names.is_empty() {
         return None;
     }
-    let unsure = found.rows.iter().flat_map(|row| row.ratios.iter().flatten());
-    let unsure = unsure.filter(|it| it.verdict == Verdict::Unknown).count();
-    let note = if unsure == 0 { "bars: 95 % intervals; dashed: under five runs" } else { "" };
+    let mut ratios = found.rows.iter().flat_map(|row| row.ratios.iter().flatten());
+    let barred = ratios.any(|ratio| ratio.interval.is_some());
+    let note = if barred { "; bars: 95 % intervals, dashed with fewer than five runs" } else { "" };
     let height = AROUND_ROWS + ROW_HEIGHT * names.len() as u32;
     let compared: Vec<&str> = found.groups[1..].iter().map(|it| it.name.as_str()).collect();
     Some(Chart {

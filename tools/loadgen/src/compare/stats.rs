@@ -7,7 +7,7 @@ use crate::load::schedule::Random;
 
 /// With fewer runs in a group there is no interval at all.
 pub const RUNS_MIN: usize = 3;
-/// With fewer runs in a group the interval is too narrow: the median of five lies between their
+/// With fewer runs in a group the interval is too narrow for a verdict: the median of five lies between their
 /// lowest and highest in 94 of 100 cases, that of three in 75.
 pub const RUNS_FIRM_MIN: usize = 5;
 
@@ -35,7 +35,7 @@ pub enum Verdict {
     Outside,
     /// It does.
     Within,
-    /// There is no interval.
+    /// There is no interval, or one that is too narrow for a verdict.
     Unknown,
 }
 
@@ -96,6 +96,7 @@ pub fn paired(pairs: &[(f64, f64)], seed: u64) -> Option<(f64, Option<Interval>)
 pub fn judge(interval: Option<&Interval>) -> Verdict {
     match interval {
         None => Verdict::Unknown,
+        Some(it) if !it.firm => Verdict::Unknown,
         Some(it) if it.low > 1.0 || it.high < 1.0 => Verdict::Outside,
         Some(_) => Verdict::Within,
     }
@@ -158,6 +159,8 @@ mod tests {
         let (a, b) = ([1.0, 2.0, 3.0, 5.0], [2.0, 2.5, 3.5, 9.0]);
         assert_eq!(unpaired(&a, &b, 3), unpaired(&a, &b, 3));
         assert_ne!(unpaired(&a, &b, 3), None);
+        let (_, interval) = unpaired(&a, &[20.0, 21.0, 22.0, 23.0], 3).expect("a ratio");
+        assert_eq!(judge(interval.as_ref()), Verdict::Unknown, "four runs are no proof");
         let (_, interval) = unpaired(&a[..2], &b[..2], 3).expect("a ratio");
         assert_eq!((interval, judge(None)), (None, Verdict::Unknown));
         assert_eq!(unpaired(&[0.0, 0.0, 0.0], &b, 3), None);

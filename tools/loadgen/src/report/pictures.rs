@@ -45,9 +45,9 @@ pub fn of_run(report: &Report) -> Vec<Chart> {
 
 /// The latencies of a percentile curve, by their tags.
 const DISTRIBUTIONS: [(&str, &str); 3] = [
-    ("publish", "publish (from the intended send)"),
-    ("service", "service (from the actual send)"),
-    ("end_to_end", "end to end (from the intended send to a consumer)"),
+    ("publish", "publish"),
+    ("service", "service (from actual send)"),
+    ("end_to_end", "end to end (to a consumer)"),
 ];
 
 fn time_axis() -> Axis {

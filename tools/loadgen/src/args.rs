@@ -35,6 +35,12 @@ pub enum Command {
     Saturate(SaturateArgs),
     /// Compare runs, or groups of runs, by their JSON reports.
     Compare(CompareArgs),
+    /// Start Thalweg and an Apache Kafka, give both the same workloads in turn, report with ratios.
+    CompareBrokers(Box<CompareBrokersArgs>),
+    /// Share a run between agents, other processes or hosts, and report what they all saw.
+    Coordinate(Box<CoordinateArgs>),
+    /// Take a share of a coordinator's run.
+    Agent(AgentArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
     /// Look at workloads.

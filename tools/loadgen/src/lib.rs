@@ -29,6 +29,7 @@ pub mod chart;
 pub mod client;
 pub mod clock;
 pub mod compare;
+pub mod compare_brokers;
 pub mod first_light;
 pub mod load;
 pub mod measure;

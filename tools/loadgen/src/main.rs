@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
 use thalweg_bench::run::Outcome;
-use thalweg_bench::{compare, first_light, null_broker, run, saturate};
+use thalweg_bench::workload::explain;
+use thalweg_bench::{
+    agents, compare, compare_brokers, first_light, null_broker, run, saturate,
+};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -14,6 +17,13 @@ fn main() -> ExitCode {
         Command::Saturate(args) => saturate::command(&args),
         Command::FirstLight(args) => first_light::command(&args),
         Command::Compare(args) => compare::command(&args),
+        Command::CompareBrokers(args) => compare_brokers::command(&args),
+        Command::Coordinate(args) => {
+            // The run's flags go to the agents as they were typed.
+            let flags = agents::args::run_flags(std::env::args().skip(2));
+            agents::coordinator::command(&args, &flags)
+        }
+        Command::Agent(args) => agents::agent::command(&args),
         Command::NullBroker(args) => null_broker::command(&args),
         Command::Workload(args) => explain::command(&args),
     };

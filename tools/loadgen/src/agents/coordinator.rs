@@ -67,6 +67,7 @@ pub fn coordinate(
         return Err(RunError::Flags("--agents must be 1 or more".to_owned()));
     }
     let mut spec = run::spec_of(&args.run, args.run.workload.only().map_err(RunError::Flags)?);
+    run::check_outputs(&args.run)?;
     check(&spec)?;
     let mut agents = gather(listener, args)?;
     let prepared = run::prepare(&spec);

@@ -7,8 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use messages::{
-    ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, InitProducerIdRequest, ListOffsetsRequest,
+    MetadataRequest,
 };
 use serde::Serialize;
 use thalweg::protocol::ErrorCode;
@@ -18,9 +18,8 @@ use super::call::call;
 use super::dial::{Connected, Dialer, GREETING};
 use super::error_name;
 use super::features::{
-    Api, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, FETCH, GROUP_COORDINATOR, HEARTBEAT,
-    INIT_PRODUCER_ID, JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, Needs, Offer, PRODUCE,
-    SYNC_GROUP, TxnVersions,
+    Api, CREATE_TOPICS, DELETE_TOPICS, FETCH, GROUP_COORDINATOR, HEARTBEAT, INIT_PRODUCER_ID,
+    JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, Needs, Offer, PRODUCE, SYNC_GROUP, TxnVersions,
 };
 use super::frames::{Broken, FrameReader};
 use super::group::{self, GroupVersions};
@@ -56,25 +55,8 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
-/// An API that this tool uses: its key, name, and the versions that it can speak.
-pub(super) struct Api {
-    key: i16,
-    name: &'static str,
-    min: i16,
-    max: i16,
-}
-
-/// The ApiVersions version that is tried first: the first that names the client.
-const GREETING: i16 = 3;
-
-const PRODUCE: Api = Api { key: 0, name: "Produce", min: 9, max: 12 };
-const FETCH: Api = Api { key: 1, name: "Fetch", min: 12, max: 12 };
-const LIST_OFFSETS: Api = Api { key: 2, name: "ListOffsets", min: 1, max: 7 };
-pub(super) const METADATA: Api = Api { key: 3, name: "Metadata", min: 4, max: 12 };
-const CREATE_TOPICS: Api = Api { key: 19, name: "CreateTopics", min: 2, max: 7 };
-const DELETE_TOPICS: Api = Api { key: 20, name: "DeleteTopics", min: 1, max: 5 };
-const INIT_PRODUCER_ID: Api = Api { key: 22, name: "InitProducerId", min: 0, max: 4 };
-pub(super) const DESCRIBE_CONFIGS: Api = Api { key: 32, name: "DescribeConfigs", min: 1, max: 4 };
+/// Topics in one request.
+const TOPICS_MAX: usize = 500;
 
 /// The versions of the hot path that both sides speak.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -134,8 +116,7 @@ pub struct Admin {
     dialer: Dialer,
     stream: Stream,
     reader: FrameReader,
-    offered: BTreeMap<i16, (i16, i16)>,
-    features: BTreeMap<String, i16>,
+    offer: Offer,
     greeting: i16,
     session_lifetime_ms: i64,
     /// Whether anything was answered after the greeting.
@@ -175,32 +156,59 @@ impl Admin {
     ) -> Result<Admin, AdminError> {
         let Connected { stream, reader, answer, session_lifetime_ms } = connected;
         check("ApiVersions", answer.error_code, None)?;
-        let offered =
-            answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version)));
-        let features = answer
-            .finalized_features
-            .iter()
-            .map(|it| (it.name.as_str().to_owned(), it.max_version_level));
         Ok(Admin {
+            addr,
+            dialer: dialer.clone(),
             stream,
             reader,
-            offered: offered.collect(),
-            features: features.collect(),
+            offer: Offer::from(&answer),
             greeting,
+            session_lifetime_ms,
+            admitted: false,
         })
     }
 
     /// The cluster's feature levels, like `metadata.version`; none before Kafka 2.7.
     #[must_use]
     pub fn features(&self) -> &BTreeMap<String, i16> {
-        &self.features
+        self.offer.features()
+    }
+
+    /// Says whether the broker has all that a run needs that lasts `lasts_ms`.
+    pub fn check(&self, needs: &Needs, lasts_ms: u64) -> Result<(), AdminError> {
+        if let Some(sentence) = self.offer.missing(self.addr, needs) {
+            return Err(AdminError::Unfit(sentence));
+        }
+        match u64::try_from(self.session_lifetime_ms) {
+            Ok(lifetime_ms) if lifetime_ms > 0 && lifetime_ms <= lasts_ms => {
+                Err(AdminError::Unfit(format!(
+                    "SASL: {} ends sessions after {:.1} s (connections.max.reauth.ms), and this \
+                     tool does not authenticate again: make the run shorter",
+                    self.addr,
+                    lifetime_ms as f64 / 1e3
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the connection is encrypted, where it is.
+    #[must_use]
+    pub fn encryption(&self) -> Option<String> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => stream.agreed(),
+        }
     }
 
     /// The best version that both sides speak.
     pub(super) fn version(&self, api: &Api) -> Result<i16, AdminError> {
-        let &(min, max) = self.offered.get(&api.key).ok_or(AdminError::Lacks(api.name))?;
-        let best = api.max.min(max);
-        if best >= api.min.max(min) { Ok(best) } else { Err(AdminError::Lacks(api.name)) }
+        self.offer.version(api).map_err(AdminError::Lacks)
+    }
+
+    pub(super) fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr, AdminError> {
+        let address = |error| AdminError::Address(host.to_owned(), error);
+        self.dialer.resolve(host, port).map_err(address)
     }
 
     /// Versions for the load itself.
@@ -419,15 +427,6 @@ pub async fn init_producer(
         return Err(Broken::Refused(format!("InitProducerId: the broker says {why}")));
     }
     Ok(ProducerIdentity { id: answer.producer_id, epoch: answer.producer_epoch })
-}
-
-/// Resolves a broker's address. Blocking, so only before a run.
-pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, AdminError> {
-    let address = |error| AdminError::Address(host.to_owned(), error);
-    let mut found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(address)?.collect();
-    // Brokers mostly listen on IPv4; a name with both is tried there first.
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.into_iter().next().ok_or_else(|| address(io::Error::from(io::ErrorKind::NotFound)))
 }
 
 pub(super) fn check(

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use messages::{DescribeConfigsRequest, MetadataRequest};
 use thalweg::protocol::codec::messages;
 
-use super::admin::{Admin, AdminError, DESCRIBE_CONFIGS, METADATA, check, resolve};
+use super::admin::{Admin, AdminError, check};
+use super::features::{DESCRIBE_CONFIGS, METADATA};
 
 /// Kafka's numbers of resource types and of where a configuration comes from.
 const RESOURCE_TOPIC: i8 = 2;
@@ -70,7 +71,7 @@ impl Admin {
         }
         let is_it = |broker: &&messages::metadata_response::MetadataResponseBroker| {
             let port = u16::try_from(broker.port).unwrap_or(0);
-            resolve(broker.host.as_str(), port).is_ok_and(|it| it == addr)
+            self.resolve(broker.host.as_str(), port).is_ok_and(|it| it == addr)
         };
         let unknown = || AdminError::Refused(what, "not which broker it is".to_owned());
         Ok(answer.brokers.iter().find(is_it).ok_or_else(unknown)?.node_id)

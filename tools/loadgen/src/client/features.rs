@@ -69,8 +69,8 @@ const IMPLICIT_FROM: i16 = 2;
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
     apis: BTreeMap<i16, (i16, i16)>,
-    /// Level of the feature `transaction.version`.
-    transaction_level: i16,
+    /// Levels of the cluster's features.
+    features: BTreeMap<String, i16>,
 }
 
 /// Versions of the requests of a transaction.
@@ -108,16 +108,19 @@ pub struct Needs {
 impl From<&ApiVersionsResponse> for Offer {
     fn from(answer: &ApiVersionsResponse) -> Offer {
         let apis = answer.api_keys.iter().map(|it| (it.api_key, (it.min_version, it.max_version)));
-        let level = answer
-            .finalized_features
-            .iter()
-            .find(|it| it.name.as_str() == "transaction.version")
-            .map_or(0, |it| it.max_version_level);
-        Offer { apis: apis.collect(), transaction_level: level }
+        let features = answer.finalized_features.iter();
+        let features = features.map(|it| (it.name.as_str().to_owned(), it.max_version_level));
+        Offer { apis: apis.collect(), features: features.collect() }
     }
 }
 
 impl Offer {
+    /// The cluster's feature levels, like `metadata.version`; none before Kafka 2.7.
+    #[must_use]
+    pub fn features(&self) -> &BTreeMap<String, i16> {
+        &self.features
+    }
+
     /// The best version that both sides speak.
     ///
     /// # Errors
@@ -140,7 +143,8 @@ impl Offer {
         let mut missing = Vec::new();
         let mut get = |api: &Api| self.version(api).map_err(|name| missing.push(name)).unwrap_or(0);
         let (produce, end_txn) = (get(&PRODUCE), get(&END_TXN));
-        let implicit = self.transaction_level >= IMPLICIT_FROM
+        let level = self.features.get("transaction.version").copied().unwrap_or(0);
+        let implicit = level >= IMPLICIT_FROM
             && produce > PRODUCE_BEFORE_IMPLICIT
             && end_txn > END_TXN_BEFORE_EPOCHS;
         let versions = TxnVersions {
@@ -197,7 +201,8 @@ mod tests {
 
     fn offer(apis: &[(i16, i16, i16)], transaction_level: i16) -> Offer {
         let apis = apis.iter().map(|&(key, min, max)| (key, (min, max))).collect();
-        Offer { apis, transaction_level }
+        let features = BTreeMap::from([("transaction.version".to_owned(), transaction_level)]);
+        Offer { apis, features }
     }
 
     fn kafka() -> Vec<(i16, i16, i16)> {

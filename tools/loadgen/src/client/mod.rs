@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod call;
 pub mod configs;
+pub mod dial;
+pub mod features;
 pub mod frames;
 pub mod group;
 pub mod sasl;

@@ -175,9 +175,7 @@ fn ratios(found: &Comparison) -> Option<Chart> {
     Some(Chart {
         name: "ratios",
         title: format!("{} over {base}", compared.join(", ")),
-        subtitle: format!("ratios of medians, 1 is equal; {note}")
-            .trim_end_matches("; ")
-            .to_owned(),
+        subtitle: format!("ratios of medians, 1 is equal{note}").trim_end_matches("; ").to_owned(),
         x: Axis { label: format!("times what {base} has (ratio, logarithmic)"), scale: Scale::Log },
         y: Axis { label: String::new(), scale: Scale::Names(names) },
         curves,

@@ -110,18 +110,19 @@ struct OpenFile {
 fn open_files(proc: &Path) -> Vec<OpenFile> {
     let entries = fs::read_dir(proc.join("fd")).into_iter().flatten().flatten();
     let files = entries.filter_map(|entry| {
+        // Where somebody sent its standard output says nothing of its data.
+        let descriptor: u32 = entry.file_name().to_str()?.parse().ok()?;
         let path = fs::read_link(entry.path()).ok().filter(|path| path.is_absolute())?;
         let info = fs::read_to_string(proc.join("fdinfo").join(entry.file_name())).ok()?;
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
         let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
-        Some(OpenFile { path, writing: flags & WRITING != 0 })
+        Some(OpenFile { path, writing: descriptor > 2 && flags & WRITING != 0 })
     });
     files.collect()
 }
 
-/// The lowest folder that holds most of what is open for writing and is on a disk. Logs of the
-/// program beside its data would lift that up to their common parent: a folder that holds nine of
-/// ten files decides.
+/// The lowest folder that holds more than half of what is open for writing and is on a disk: the
+/// program's own logs beside its data do not lift that up to their common parent.
 fn data_dir(files: &[OpenFile]) -> Option<PathBuf> {
     let outside = ["/dev", "/proc", "/sys", "/run"];
     let folders: Vec<&Path> = files
@@ -131,11 +132,11 @@ fn data_dir(files: &[OpenFile]) -> Option<PathBuf> {
         .collect();
     let mut holds: BTreeMap<&Path, usize> = BTreeMap::new();
     for folder in &folders {
-        for ancestor in folder.ancestors() {
+        for ancestor in folder.ancestors().filter(|it| it.parent().is_some()) {
             *holds.entry(ancestor).or_default() += 1;
         }
     }
-    let enough = holds.into_iter().filter(|(_, count)| count * 10 >= folders.len() * 9);
+    let enough = holds.into_iter().filter(|(_, count)| count * 2 > folders.len());
     enough.map(|(folder, _)| folder).max_by_key(|it| it.components().count()).map(Path::to_owned)
 }
 
@@ -239,11 +240,13 @@ mod tests {
         let mut files: Vec<OpenFile> =
             (0..30).map(|idx| file(&format!("/data/kafka/logs/t-{idx}/0.log"), true)).collect();
         files.push(file("/data/kafka/logs/meta.properties", true));
-        files.push(file("/var/log/kafka/server.log", true));
+        files.extend((0..9).map(|idx| file(&format!("/var/log/kafka/{idx}.log"), true)));
         files.push(file("/dev/null", true));
         files.extend((0..90).map(|idx| file(&format!("/opt/kafka/libs/{idx}.jar"), false)));
         assert_eq!(data_dir(&files), Some(PathBuf::from("/data/kafka/logs")));
         assert_eq!(data_dir(&[file("/opt/kafka/libs/1.jar", false)]), None);
+        // The root is never an answer: it would be one to everything.
+        assert_eq!(data_dir(&[file("/data/a", true), file("/var/b", true)]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod files;
 pub mod hlog;
 pub mod html;
 pub mod live;
+pub mod parts;
 pub mod pictures;
 pub mod table;
 pub mod warnings;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use crate::agents::AgentFigures;
 use crate::args::{Idle, Workload};
 use crate::client::admin::HotVersions;
+use crate::client::sasl::Mechanism;
 use crate::measure::encoded;
 use crate::measure::host::Host;
 use crate::measure::ledger::Verification;
@@ -62,6 +64,8 @@ pub struct Target {
     pub versions: HotVersions,
     /// The topic's configuration that says what an acknowledgement means, as the broker tells it.
     pub topic_configs: BTreeMap<String, String>,
+    /// How connections were secured.
+    pub security: Secured,
     /// What is set on the broker besides its defaults, as it tells.
     pub broker_configs: BTreeMap<String, String>,
     /// Feature levels of the cluster (`metadata.version`), as the broker tells.

@@ -12,6 +12,9 @@ use crate::measure::percentiles::{SAMPLES_BEYOND_MIN, Summary};
 use crate::run::collect::Second;
 use crate::saturate::{Saturation, Step};
 
+/// Points of a curve.
+type Points = Vec<(f64, f64)>;
+
 /// Points of a percentile curve for each halving of what is beyond.
 const STEPS_PER_HALVING: u32 = 8;
 
@@ -90,8 +93,7 @@ fn throughput(report: &Report, terms: &str) -> Chart {
     if let Some(requests) = rates.offered_requests_per_s
         && report.workload.producers > 0
     {
-        let bytes = report.workload.record_bytes as f64 * f64::from(report.workload.batch_records);
-        let offered = requests * bytes / 1e6;
+        let offered = requests * report.generator.pool.value_bytes_per_batch / 1e6;
         marks.push(Mark::AtY(offered, format!("offered: {offered:.1} MB/s")));
     }
     Chart {
@@ -192,7 +194,7 @@ pub fn percentiles(
 
 /// Quantile and latency (ms): those with enough samples beyond them, and the others. The curve
 /// ends with the last sample, whose own quantile would be 100 %.
-fn percentile_points(histogram: &Histogram<u64>) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn percentile_points(histogram: &Histogram<u64>) -> (Points, Points) {
     let samples = histogram.len() as f64;
     let last = 1.0 - 1.0 / (samples + 1.0);
     let firm_until = 1.0 - SAMPLES_BEYOND_MIN as f64 / samples;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::live::{count, micros};
-use super::{BrokerFigures, Report, words};
+use super::{BrokerFigures, Report, parts, words};
+use crate::client::sasl::Mechanism;
 use crate::measure::percentiles::{REPORTED, SAMPLES_BEYOND_MIN, Summary};
 
 /// The report as text for a terminal.

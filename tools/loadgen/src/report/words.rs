@@ -6,7 +6,11 @@ use crate::args::Workload;
 /// What was run, in one line.
 #[must_use]
 pub fn terms(workload: &Workload, target: &Target) -> String {
-    format!("{}, {}", terms_without_rate(workload, target), workload.rate)
+    let rate = match &workload.steps[..] {
+        [] => workload.rate.to_string(),
+        steps => steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    format!("{}, {rate}", terms_without_rate(workload, target))
 }
 
 /// What was run but for the rate, in one line.
@@ -23,10 +27,20 @@ pub fn terms_without_rate(workload: &Workload, target: &Target) -> String {
     if workload.consumers > 0 {
         parts.push(many(workload.consumers, "consumer"));
     }
+    if workload.fan_out > 1 {
+        parts.push(format!("for each of {} readers", workload.fan_out));
+    }
+    if workload.topics > 1 {
+        parts.push(many(workload.topics, "topic"));
+    }
     parts.push(many(workload.partitions, "partition"));
     if workload.producers > 0 {
         let records = many(workload.batch_records, "record");
-        parts.push(format!("batches of {records} of {} B", workload.record_bytes));
+        let bytes = match workload.record_bytes.fixed() {
+            Some(bytes) => format!("{bytes} B"),
+            None => format!("{} bytes", workload.record_bytes),
+        };
+        parts.push(format!("batches of {records} of {bytes}"));
         if workload.compression.name() != "none" {
             parts.push(workload.compression.name().to_owned());
         }

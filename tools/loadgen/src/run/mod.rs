@@ -30,25 +30,18 @@ use crate::load::frame_pool::FrameSet;
 use crate::load::progress::Drain;
 use crate::load::recorder::Window;
 use crate::measure::host::Host;
-use crate::measure::ledger::Ledger;
 use crate::measure::proc;
 use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
-use crate::report::{Generator, Report, Target, csv, files, html, pictures, table};
-use crate::wire::batch::{BatchShape, BatchTemplate};
-use crate::wire::fetch::FetchLimits;
-use crate::wire::mark::MARK_BYTES;
-use collect::Collector;
-use setup::{Ready, TopicChoice};
-
-/// Time for the load cores to come up and connect, and for each connection more.
-const COME_UP: Duration = Duration::from_millis(300);
-const COME_UP_EACH: Duration = Duration::from_millis(1);
-/// How long answers may come after the last intended send.
-const GRACE: Duration = Duration::from_secs(10);
-/// Longest wait of a fetch that finds nothing.
-const FETCH_WAIT_MS: i32 = 500;
+use crate::report::parts::{self, CatchUp};
+use crate::report::{
+    Generator, Report, Secured, Target, csv, files, html, pictures, table,
+};
+use crate::wire::pool::BatchPool;
+use collect::{Collected, Collector};
+use cores::Part;
+use setup::{Ready, TopicChoice, Wanted};
 
 /// Why a run could not take place.
 #[derive(Debug)]
@@ -111,8 +104,51 @@ pub enum Outcome {
 /// `thalweg-bench run`: its workloads, one after the other. The outcome is the worst.
 pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
     check_outputs(args)?;
-    let report = execute(&spec_of(args))?;
-    print!("{}", table::render(&report));
+    let workloads = args.workload.all();
+    let mut worst = Outcome::Fine;
+    for workload in workloads {
+        let mut one = args.clone();
+        if workloads.len() > 1 {
+            let files = [&mut one.json, &mut one.csv, &mut one.hlog, &mut one.html];
+            for path in files.into_iter().flatten() {
+                *path = with_name(path, &workload.name);
+            }
+            if let Some(folder) = &mut one.charts {
+                *folder = folder.join(file_name(&workload.name));
+            }
+        }
+        let outcome = one_of(&one, workload)?;
+        worst = match (worst, outcome) {
+            (Outcome::Failed, _) | (_, Outcome::Failed) => Outcome::Failed,
+            (Outcome::Condition, _) | (_, Outcome::Condition) => Outcome::Condition,
+            _ => Outcome::Fine,
+        };
+    }
+    Ok(worst)
+}
+
+/// `out.json` of workload `a` is `out.a.json`.
+fn with_name(path: &Path, name: &str) -> PathBuf {
+    let name = file_name(name);
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    path.with_extension(format!("{name}.{extension}"))
+}
+
+fn file_name(name: &str) -> String {
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    name.chars().map(safe).collect()
+}
+
+fn one_of(args: &RunArgs, workload: &Workload) -> Result<Outcome, RunError> {
+    tell(args, &execute(&spec_of(args, workload))?)
+}
+
+/// Prints the report, writes the files that `args` ask for, and judges.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn tell(args: &RunArgs, report: &Report) -> Result<Outcome, RunError> {
+    print!("{}", table::render(report));
     if let Some(path) = &args.json {
         write_json(path, report)?;
     }
@@ -121,14 +157,14 @@ pub fn command(args: &RunArgs) -> Result<Outcome, RunError> {
             .map_err(|error| RunError::Io("writing the CSV file", error))?;
     }
     if let Some(path) = &args.html {
-        let page = html::of_run(&report);
+        let page = html::of_run(report);
         files::write_html(
             path,
             &page.map_err(|error| RunError::Io("the page", io::Error::other(error)))?,
         )?;
     }
     if let Some(folder) = &args.charts {
-        files::write_charts(folder, &pictures::of_run(&report))?;
+        files::write_charts(folder, &pictures::of_run(report))?;
     }
     let mut holds = false;
     for condition in &args.fail_if {
@@ -161,7 +197,7 @@ pub fn check_outputs(args: &RunArgs) -> Result<(), RunError> {
     ])
 }
 
-/// The run that the flags ask for.
+/// The run of `workload` that the flags ask for.
 #[must_use]
 pub fn spec_of(args: &RunArgs, workload: &Workload) -> RunSpec {
     let topic = match &args.topic {
@@ -324,22 +360,7 @@ pub fn report(
     let Prepared { pool, ready, .. } = prepared;
     let CoreEnd { finished_ns, ledger } = end;
     let measured_ns = finished_ns.clamp(window.measure_ns, window.end_ns) - window.measure_ns;
-    let target = Target {
-        bootstrap: spec.bootstrap.clone(),
-        topic: spec.topic.name().to_owned(),
-        leaders: plan::by_leader(
-            &ready.leaders.iter().map(|it| it.partition).collect::<Vec<_>>(),
-            &ready.leaders,
-        )
-        .len(),
-        versions: ready.versions,
-        topic_configs: ready.topic_configs.clone(),
-        broker_configs: ready.broker_configs.clone(),
-        features: ready.features.clone(),
-        host: spec.broker_pid.map(Host::of),
-        pid: spec.broker_pid,
-        cpus: spec.broker_pid.and_then(proc::working_cpus),
-    };
+    let target = target_of(spec, ready);
     let generator = Generator {
         cores: spec.cores.clone(),
         idle: spec.idle,
@@ -372,6 +393,9 @@ fn target_of(spec: &RunSpec, ready: &Ready) -> Target {
         leaders: leaders.len(),
         versions: ready.versions,
         topic_configs: ready.topic_configs.clone(),
+        broker_configs: ready.broker_configs.clone(),
+        features: ready.features.clone(),
+        host: spec.broker_pid.map(Host::of),
         security: Secured {
             protocol: spec.security.protocol(),
             mechanism: spec.security.sasl_mechanism,

@@ -286,6 +286,8 @@ mod tests {
             offsets: BTreeMap::new(),
             group: None,
             topic_configs: BTreeMap::new(),
+            broker_configs: BTreeMap::new(),
+            features: BTreeMap::new(),
         }
     }
 

@@ -206,11 +206,60 @@ async fn look_around(
         }
     };
     // Not every broker describes configurations; the run does not depend on it.
-    let topic_configs =
-        admin.topic_configs(choice.name(), &TELLING_CONFIGS).await.unwrap_or_default();
-    let broker_configs = admin.broker_configs(addr).await.unwrap_or_default();
-    let features = admin.features().clone();
-    Ok(Ready { versions, leaders, offsets, topic_configs, broker_configs, features })
+    let topic_configs = admin.topic_configs(&topics[0], &TELLING_CONFIGS).await.unwrap_or_default();
+    Ok(Ready {
+        dialer: wanted.dialer.clone(),
+        encryption: admin.encryption(),
+        versions,
+        topics,
+        leaders,
+        offsets,
+        group,
+        topic_configs,
+        broker_configs: admin.broker_configs(wanted.bootstrap).await.unwrap_or_default(),
+        features: admin.features().clone(),
+    })
+}
+
+/// The first to ask makes the broker create its own topic; and it may not want us at all.
+async fn look_for_transactions(
+    pacer: &Rc<Pacer>,
+    wanted: &Wanted,
+    versions: &HotVersions,
+    topic: &str,
+) -> Result<(), AdminError> {
+    let Some(transactions) = versions.transactions else { return Ok(()) };
+    let plan = TxnPlan {
+        id: "thalweg-bench-probe".to_owned(),
+        topic: topic.to_owned(),
+        versions: transactions,
+        ends_after: EndsAfter::Batches(1),
+        abort_every: None,
+    };
+    let (addr, greeting) = (wanted.bootstrap, versions.api_versions);
+    Transactions::begin(plan, &wanted.dialer, addr, greeting, pacer.clone())
+        .await
+        .map(|_| ())
+        .map_err(|broken| AdminError::Broken("looking for transactions", broken))
+}
+
+async fn coordinator(
+    pacer: &Rc<Pacer>,
+    admin: &mut Admin,
+    group: &str,
+) -> Result<(SocketAddr, GroupVersions), AdminError> {
+    let versions = admin.group_versions()?;
+    let give_up_ns = pacer.clock().now_ns() + LEADERS_WAIT.as_nanos() as u64;
+    loop {
+        match admin.coordinator(group).await? {
+            Some(addr) => return Ok((addr, versions)),
+            None if pacer.clock().now_ns() > give_up_ns => {
+                let why = "that the group has none".to_owned();
+                return Err(AdminError::Refused("asking for the group's coordinator", why));
+            }
+            None => pacer.until(pacer.clock().now_ns() + 100_000_000).await,
+        }
+    }
 }
 
 async fn start_offsets(

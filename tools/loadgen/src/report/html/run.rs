@@ -202,7 +202,7 @@ fn generator(report: &Report) -> Pairs {
 fn generator_settings(generator: &Generator) -> Pairs {
     vec![
         pair("load cores", format!("{:?}", generator.cores)),
-        pair("bytes of a batch as it travels", generator.wire_bytes_per_batch.to_string()),
+        pair("bytes of a batch as it travels", format!("{:.0}", generator.pool.wire_bytes_per_batch)),
     ]
 }
 
@@ -293,11 +293,6 @@ fn flat<T: serde::Serialize>(value: &T) -> BTreeMap<String, String> {
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
         serde_json::Value::Null => String::new(),
-        // Durations.
-        serde_json::Value::Object(it) if it.contains_key("secs") && it.contains_key("nanos") => {
-            let part = |name: &str| it[name].as_f64().unwrap_or(0.0);
-            format!("{} s", part("secs") + part("nanos") / 1e9)
-        }
         other => other.to_string(),
     };
     fields.into_iter().map(|(name, value)| (name, text(value))).collect()

@@ -43,9 +43,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// A broker that answers at once and keeps nothing: load it to learn this tool's own limit.
     NullBroker(NullBrokerArgs),
-    /// Look at workloads.
-    #[command(subcommand)]
-    Workload(WorkloadCommand),
+    /// Measure what this tool can offer, beside raw senders on the same two cores.
+    Limits(LimitsArgs),
 }
 
 /// When a producer's request counts as done.
@@ -254,6 +253,42 @@ pub struct NullBrokerArgs {
     /// What it does when idle.
     #[arg(long, default_value = "spin")]
     pub idle: Idle,
+}
+
+/// `thalweg-bench limits`.
+#[derive(Args, Clone, Debug)]
+pub struct LimitsArgs {
+    /// CPU ids of the receiving and of the sending end, like `0,1`. Default: the first two that this
+    /// process may use.
+    #[arg(long, value_parser = parse_cpus)]
+    pub cores: Option<std::vec::Vec<usize>>,
+    /// Times that everything is measured, in turn.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
+    /// One-record requests in flight on each connection.
+    #[arg(long, default_value_t = 5)]
+    pub in_flight: u32,
+    /// Time before anything is counted, for each measurement.
+    #[arg(long, default_value = "500ms", value_parser = parse_duration)]
+    pub warmup: Duration,
+    /// Time that is measured, for each measurement.
+    #[arg(long, default_value = "1500ms", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Write the figures as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+fn parse_compression(name: &str) -> Result<Compression, String> {
+    Compression::from_name(name)
+        .ok_or_else(|| "a codec is none, gzip, snappy, lz4 or zstd".to_owned())
+}
+
+fn compression_name<S: serde::Serializer>(
+    compression: &Compression,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(compression.name())
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@
 //! | [`chart`] | pictures: SVG and PNG |
 //! | [`compare`] | runs beside each other, from their JSON |
 //! | [`saturate`] | the search for the highest rate that is held |
-//! | [`agents`] | one run over several processes or hosts |
-//! | [`compare_brokers`] | Thalweg and Apache Kafka in turn, one report |
+//! | [`limits`] | what this tool can offer, beside raw senders |
 //! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 
@@ -31,6 +30,7 @@ pub mod clock;
 pub mod compare;
 pub mod compare_brokers;
 pub mod first_light;
+pub mod limits;
 pub mod load;
 pub mod measure;
 pub mod null_broker;

@@ -4,6 +4,8 @@
 //! Not here: durability, correctness for anybody else. One executor, one core.
 //! Callers: `main` (`null-broker`), tests.
 
+mod quick;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -26,6 +28,7 @@ use crate::load::core::{driven, on_core};
 use crate::run::{Outcome, RunError};
 use crate::units::Rate;
 use crate::wire::fetch::walk_batches;
+use quick::OneBatch;
 
 /// Batches kept for each partition, where any are: enough for a reader that keeps up.
 const BATCHES_KEPT_MAX: usize = 1024;
@@ -106,7 +109,7 @@ async fn serve(listener: &TcpListener, options: NullOptions) {
         options,
         topics: RefCell::default(),
         first_produce: RefCell::default(),
-        produced: RefCell::default(),
+        produced: Cell::new(0),
         records: Cell::new(0),
         busy_until: Cell::new(Instant::now()),
         appended: Event::new(),
@@ -123,12 +126,21 @@ struct NullBroker {
     options: NullOptions,
     topics: RefCell<BTreeMap<String, Vec<Partition>>>,
     first_produce: RefCell<Option<Instant>>,
-    produced: RefCell<u64>,
+    /// Batches seen, ever.
+    produced: Cell<u64>,
     /// Records taken, ever.
     records: Cell<u64>,
     /// When all that was taken is done, where there is a capacity.
     busy_until: Cell<Instant>,
     appended: Event,
+}
+
+/// A batch that was counted in.
+struct Taken {
+    /// Offset of its first record.
+    base: i64,
+    /// Its number among all batches.
+    number: u64,
 }
 
 #[derive(Default)]
@@ -140,15 +152,49 @@ struct Partition {
 impl NullBroker {
     async fn connection(&self, stream: TcpStream) -> Result<(), Broken> {
         let mut reader = FrameReader::new(stream.clone());
+        let mut answers = Vec::new();
         loop {
             let place = reader.frame().await?;
-            let frame = Bytes::copy_from_slice(&reader.bytes()[place.clone()]);
+            let request = &reader.bytes()[place.clone()];
+            if self.is_quick()
+                && let Some(request) = OneBatch::read(request)
+            {
+                self.answer_quickly(&request, &mut answers);
+                reader.consume(&place);
+                // What arrived together is answered together.
+                if !reader.has_frame() && !answers.is_empty() {
+                    stream.send_slices(vec![std::mem::take(&mut answers).into()]).await?;
+                }
+                continue;
+            }
+            let frame = Bytes::copy_from_slice(request);
             reader.consume(&place);
             let answer = self.answer(&frame).await;
-            let answer = answer.ok_or(Broken::Nonsense("a request that is not answered here"))?;
+            let mut answer =
+                answer.ok_or(Broken::Nonsense("a request that is not answered here"))?;
+            if !answers.is_empty() {
+                answer.insert(0, std::mem::take(&mut answers).into());
+            }
             if !answer.is_empty() {
                 stream.send_slices(answer).await?;
             }
+        }
+    }
+
+    /// Whether all that a batch needs is to be counted.
+    fn is_quick(&self) -> bool {
+        let NullOptions { keep, stall, capacity, .. } = &self.options;
+        !keep && stall.is_none() && capacity.is_none()
+    }
+
+    fn answer_quickly(&self, request: &OneBatch<'_>, answers: &mut Vec<u8>) {
+        let taken = self.take(request.topic, PartitionIndex(request.partition), request.records);
+        if request.acks != 0 {
+            let (error, base) = match taken {
+                Ok(Taken { base, .. }) => (ErrorCode::None, base),
+                Err(error) => (error, Offset::UNKNOWN.0),
+            };
+            request.answer(error.code(), base, answers);
         }
     }
 
@@ -186,39 +232,50 @@ impl NullBroker {
         Some(vec![produce::encode_response(&request, &head, results).ok()?])
     }
 
+    /// Counts a batch in.
+    fn take(&self, topic: &str, index: PartitionIndex, records: &[u8]) -> Result<Taken, ErrorCode> {
+        let number = self.produced.get() + 1;
+        self.produced.set(number);
+        if let Some((every, error)) = self.options.fail_every
+            && number.is_multiple_of(every)
+        {
+            return Err(error);
+        }
+        let mut topics = self.topics.borrow_mut();
+        let partition = topics
+            .get_mut(topic)
+            .and_then(|partitions| partitions.get_mut(usize::try_from(index.0).ok()?))
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let base = partition.end;
+        // Only the header is looked at: this broker must cost next to nothing.
+        walk_batches(records, None, |it| partition.end += i64::from(it.record_count))
+            .map_err(|_| ErrorCode::CorruptMessage)?;
+        self.records.set(self.records.get() + (partition.end - base).cast_unsigned());
+        Ok(Taken { base, number })
+    }
+
     fn append(
         &self,
         topic: &str,
         index: PartitionIndex,
         records: Option<Bytes>,
     ) -> produce::PartitionResult {
-        let count = {
-            let mut produced = self.produced.borrow_mut();
-            *produced += 1;
-            *produced
+        let records = records.unwrap_or_default();
+        let Taken { base, number } = match self.take(topic, index, &records) {
+            Ok(taken) => taken,
+            Err(error) => return produce::PartitionResult::failed(error),
         };
-        if let Some((every, error)) = self.options.fail_every
-            && count.is_multiple_of(every)
-        {
-            return produce::PartitionResult::failed(error);
-        }
         let mut topics = self.topics.borrow_mut();
         let partition = topics
             .get_mut(topic)
             .and_then(|partitions| partitions.get_mut(usize::try_from(index.0).ok()?));
-        let (Some(partition), Some(records)) = (partition, records) else {
+        let Some(partition) = partition else {
             return produce::PartitionResult::failed(ErrorCode::UnknownTopicOrPartition);
         };
-        let base = partition.end;
-        // Only the header is looked at: this broker must cost next to nothing.
-        if walk_batches(&records, None, |it| partition.end += i64::from(it.record_count)).is_err() {
-            return produce::PartitionResult::failed(ErrorCode::CorruptMessage);
-        }
-        self.records.set(self.records.get() + (partition.end - base).cast_unsigned());
         if self.options.keep {
             let mut stored = BytesMut::from(&records[..]);
             stored[..8].copy_from_slice(&base.to_be_bytes());
-            match self.options.misdeed.filter(|_| count.is_multiple_of(10)) {
+            match self.options.misdeed.filter(|_| number.is_multiple_of(10)) {
                 Some(Misdeed::Lose) => stored.clear(),
                 Some(Misdeed::Spoil) => *stored.last_mut().expect("a batch has bytes") ^= 1,
                 Some(Misdeed::Repeat) => {

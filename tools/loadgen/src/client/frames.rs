@@ -98,6 +98,14 @@ impl FrameReader {
         }
     }
 
+    /// Whether a whole frame is at hand, so that [`FrameReader::frame`] would not wait.
+    #[must_use]
+    pub fn has_frame(&self) -> bool {
+        self.buf.first_chunk::<4>().is_some_and(|prefix| {
+            usize::try_from(i32::from_be_bytes(*prefix)).is_ok_and(|len| self.buf.len() - 4 >= len)
+        })
+    }
+
     /// The bytes at hand.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

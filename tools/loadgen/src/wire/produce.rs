@@ -194,7 +194,7 @@ fn put(frame: &mut [u8], at: usize, bytes: &[u8]) {
     frame[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub(super) fn put_compact_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_compact_string(out: &mut Vec<u8>, text: &str) {
     let len = u32::try_from(text.len()).expect("names are short");
     varint::write_unsigned(out, len + 1);
     out.extend_from_slice(text.as_bytes());

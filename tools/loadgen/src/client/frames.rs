@@ -81,18 +81,10 @@ impl FrameReader {
     /// When the connection is of no more use. If the future is dropped, so is the connection.
     pub async fn frame(&mut self) -> Result<Range<usize>, Broken> {
         loop {
-            let wanted = match self.buf.first_chunk::<4>() {
+            let wanted = match frame_len(&self.buf)? {
                 None => BUFFER_BYTES_MIN,
-                Some(prefix) => {
-                    let len = usize::try_from(i32::from_be_bytes(*prefix))
-                        .ok()
-                        .filter(|&len| (4..=FRAME_BYTES_MAX).contains(&len))
-                        .ok_or(Broken::Nonsense("a frame of impossible length"))?;
-                    if self.buf.len() >= 4 + len {
-                        return Ok(4..4 + len);
-                    }
-                    4 + len
-                }
+                Some(len) if self.buf.len() >= 4 + len => return Ok(4..4 + len),
+                Some(len) => 4 + len,
             };
             self.receive(wanted).await?;
         }
@@ -101,9 +93,42 @@ impl FrameReader {
     /// Whether a whole frame is at hand, so that [`FrameReader::frame`] would not wait.
     #[must_use]
     pub fn has_frame(&self) -> bool {
-        self.buf.first_chunk::<4>().is_some_and(|prefix| {
-            usize::try_from(i32::from_be_bytes(*prefix)).is_ok_and(|len| self.buf.len() - 4 >= len)
-        })
+        matches!(frame_len(&self.buf), Ok(Some(len)) if self.buf.len() >= 4 + len)
+    }
+
+    /// Waits for the first bytes of a frame, without its length prefix: all of it up to `head_max`
+    /// bytes. Returns their place and the frame's whole length; [`FrameReader::frame`] still gives
+    /// the frame.
+    ///
+    /// # Errors
+    /// As of [`FrameReader::frame`].
+    pub async fn head(&mut self, head_max: usize) -> Result<(Range<usize>, usize), Broken> {
+        loop {
+            let wanted = match frame_len(&self.buf)? {
+                None => BUFFER_BYTES_MIN,
+                Some(len) if self.buf.len() >= 4 + len.min(head_max) => {
+                    return Ok((4..self.buf.len().min(4 + len), len));
+                }
+                Some(len) => 4 + len.min(head_max),
+            };
+            self.receive(wanted).await?;
+        }
+    }
+
+    /// Receives the frame that begins here to its end and lets go of it, in the room that there is.
+    ///
+    /// # Errors
+    /// As of [`FrameReader::frame`].
+    pub async fn discard(&mut self, len: usize) -> Result<(), Broken> {
+        let mut left = (4 + len).saturating_sub(self.buf.len());
+        self.consume(&(4..(4 + len).min(self.buf.len())));
+        while left > 0 {
+            self.buf.clear();
+            self.receive_up_to(RECEIVE_BYTES_MAX, left).await?;
+            left -= self.buf.len();
+            self.buf.clear();
+        }
+        Ok(())
     }
 
     /// The bytes at hand.
@@ -121,14 +146,64 @@ impl FrameReader {
         }
     }
 
+    /// Receives what there is, with room for `wanted` bytes in all.
     async fn receive(&mut self, wanted: usize) -> Result<(), Broken> {
         let missing = wanted.saturating_sub(self.buf.len()).max(1);
+        self.receive_up_to(missing, RECEIVE_BYTES_MAX).await
+    }
+
+    async fn receive_up_to(&mut self, room: usize, bytes_max: usize) -> Result<(), Broken> {
         // Moves what is there to the buffer's start before it allocates.
-        self.buf.reserve(missing);
+        self.buf.reserve(room);
         let buf = std::mem::take(&mut self.buf);
-        let (result, buf) = self.stream.recv(buf, RECEIVE_BYTES_MAX).await;
+        let (result, buf) = self.stream.recv(buf, bytes_max.min(RECEIVE_BYTES_MAX)).await;
         self.buf = buf;
         self.received += 1;
         if result? == 0 { Err(Broken::Closed) } else { Ok(()) }
+    }
+}
+
+/// The length of the frame at the start of `buf`, without its prefix; none if the prefix is not all
+/// there.
+fn frame_len(buf: &[u8]) -> Result<Option<usize>, Broken> {
+    let Some(prefix) = buf.first_chunk::<4>() else { return Ok(None) };
+    let len = usize::try_from(i32::from_be_bytes(*prefix)).ok();
+    let len = len.filter(|len| (4..=FRAME_BYTES_MAX).contains(len));
+    len.map(Some).ok_or(Broken::Nonsense("a frame of impossible length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::{BufMut, Bytes};
+    use futures_lite::future::block_on;
+
+    fn frame(len: usize, fill: u8) -> Bytes {
+        let mut frame = BytesMut::new();
+        frame.put_i32(i32::try_from(len).expect("short"));
+        frame.put_bytes(fill, len);
+        frame.freeze()
+    }
+
+    #[test]
+    fn a_frame_that_is_discarded_leaves_the_next_one_whole() {
+        for big in [4, 5_000, 300_000, 1_100_000] {
+            let (near, far) = TcpStream::pair(8 << 20);
+            let mut reader = FrameReader::new(near);
+            block_on(async {
+                let sent = vec![frame(big, 1), frame(9, 2), frame(big, 3), frame(7, 4)];
+                far.send_slices(sent).await.expect("room");
+                for (fill, small) in [(1, 9), (3, 7)] {
+                    let (head, len) = reader.head(2_000).await.expect("a head");
+                    assert_eq!(len, big);
+                    assert!(head.len() >= big.min(2_000) && head.len() <= big);
+                    assert!(reader.bytes()[head].iter().all(|&byte| byte == fill));
+                    reader.discard(len).await.expect("the rest");
+                    let place = reader.frame().await.expect("the next");
+                    assert_eq!(reader.bytes()[place.clone()], vec![fill + 1; small][..]);
+                    reader.consume(&place);
+                }
+            });
+        }
     }
 }

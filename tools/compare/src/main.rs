@@ -1,11 +1,12 @@
-//! Drives librdkafka against a broker, compares two brokers request by request, and kills a broker
-//! under load to see what it loses. The referee is Apache Kafka: every script here passes against
+//! Drives librdkafka against a broker, compares two brokers request by request, kills a broker
+//! under load to see what it loses, and sets the load generator beside other producers. The referee is Apache Kafka: every script here passes against
 //! it first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
 
 mod batch;
 mod crash;
 mod differential;
 mod librdkafka;
+mod producers;
 mod report;
 mod sample;
 mod wire;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long, default_values_t = ["0".to_owned(), "0,1".to_owned()])]
         cores: Vec<String>,
     },
+    /// thalweg-bench, kafka-producer-perf-test and librdkafka on the same workload, in turn.
+    Producers(producers::Plan),
     /// The same script against one broker; prints what it answers.
     Ask {
         #[arg(long, value_name = "HOST:PORT")]
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             let plan = crash::Plan { broker: broker_bin, data: data_dir, cycles, seed, cores };
             crash::run(&plan).map(|()| true)
         }
+        Command::Producers(plan) => producers::compare(&plan),
         Command::Ask { broker, filter } => Ok(differential::ask(&broker, &filter)),
     };
     match passed {

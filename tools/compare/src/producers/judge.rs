@@ -1,0 +1,157 @@
+//! Whether the load generator and another client saw the same.
+
+use super::{ByClient, CLIENTS, Client, Run};
+
+/// Throughput may differ by this part, ...
+const THROUGHPUT_PART: f64 = 0.05;
+/// ... the p50 by this part and by what the other client adds itself.
+const P50_PART: f64 = 0.10;
+/// kafka-producer-perf-test cuts its times to whole ms.
+const PERF_TEST_RESOLUTION_US: f64 = 1_000.0;
+
+/// Median, least and most of some runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Of `values`; all 0 if there are none.
+    fn of(values: impl Iterator<Item = f64>) -> Spread {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+        let (len, half) = (values.len(), values.len() / 2);
+        let median = if len % 2 == 0 {
+            f64::midpoint(at(half.saturating_sub(1)), at(half))
+        } else {
+            at(half)
+        };
+        Spread { median, least: at(0), most: at(len.saturating_sub(1)) }
+    }
+
+    fn text(&self, digits: usize) -> String {
+        let Spread { median, least, most } = self;
+        format!("{median:.digits$} [{least:.digits$}..{most:.digits$}]")
+    }
+}
+
+fn spread(runs: &ByClient<'_>, client: Client, null: bool, of: fn(&Run) -> f64) -> Spread {
+    Spread::of(runs.get(&(client, null)).into_iter().flatten().map(|run| of(run)))
+}
+
+/// One client's figures.
+#[derive(Clone, Copy)]
+struct Figures {
+    throughput: Spread,
+    p50: Spread,
+    p99: Spread,
+    null_p50: Spread,
+}
+
+fn figures(runs: &ByClient<'_>, client: Client) -> Figures {
+    Figures {
+        throughput: spread(runs, client, false, |run| run.mb_per_s),
+        p50: spread(runs, client, false, |run| run.p50_us),
+        p99: spread(runs, client, false, |run| run.p99_us),
+        null_p50: spread(runs, client, true, |run| run.p50_us),
+    }
+}
+
+/// What `ours` and `other` disagree about. What the other adds itself is what it says of a null
+/// broker beyond what we say of it.
+fn differences(ours: &Figures, other: &Figures, resolution_us: f64) -> Vec<String> {
+    let mut found = Vec::new();
+    let ratio = ours.throughput.median / other.throughput.median.max(1e-9);
+    if (ratio - 1.0).abs() > THROUGHPUT_PART {
+        found.push(format!("throughput differs by {:+.1} %", (ratio - 1.0) * 100.0));
+    }
+    let overhead = (other.null_p50.median - ours.null_p50.median).max(0.0);
+    let beyond = other.p50.median - ours.p50.median;
+    let part = P50_PART * other.p50.median;
+    if beyond > part + overhead + resolution_us || -beyond > part + resolution_us {
+        found.push(format!(
+            "p50: {:.0} µs beside {:.0} µs, of which {overhead:.0} µs are the other's own",
+            ours.p50.median, other.p50.median
+        ));
+    }
+    let p99 = ours.p99.median;
+    if p99 < other.p99.least || p99 > other.p99.most + resolution_us {
+        found.push(format!("p99 {p99:.0} µs is outside {} µs", other.p99.text(0)));
+    }
+    found
+}
+
+/// Prints the table and the verdicts; `true` if there is no difference.
+pub(super) fn print(runs: &ByClient<'_>) -> bool {
+    let count = runs.get(&(Client::Bench, false)).map_or(0, Vec::len);
+    println!("medians [least..most] of {count} runs each\n");
+    println!("| client | broker | MB/s | p50 µs | p99 µs | mean request µs |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (null, broker) in [(false, "the broker"), (true, "null broker")] {
+        for client in CLIENTS {
+            let cell = |of, digits| spread(runs, client, null, of).text(digits);
+            println!(
+                "| {} | {broker} | {} | {} | {} | {} |",
+                client.name(),
+                cell(|run| run.mb_per_s, 2),
+                cell(|run| run.p50_us, 0),
+                cell(|run| run.p99_us, 0),
+                cell(|run| run.mean_us.unwrap_or(f64::NAN), 0),
+            );
+        }
+    }
+    println!();
+    let ours = figures(runs, Client::Bench);
+    let mut agrees = true;
+    for client in [Client::PerfTest, Client::Librdkafka] {
+        let cut = client == Client::PerfTest;
+        let resolution_us = if cut { PERF_TEST_RESOLUTION_US } else { 0.0 };
+        let found = differences(&ours, &figures(runs, client), resolution_us);
+        agrees &= found.is_empty();
+        let verdict = if found.is_empty() { "agrees".to_owned() } else { found.join("; ") };
+        println!("{}: {verdict}", client.name());
+    }
+    agrees
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steady(value: f64) -> Spread {
+        Spread { median: value, least: value * 0.9, most: value * 1.1 }
+    }
+
+    fn figures(mb: f64, p50: f64, p99: f64, null_p50: f64) -> Figures {
+        let [throughput, p50, p99, null_p50] = [mb, p50, p99, null_p50].map(steady);
+        Figures { throughput, p50, p99, null_p50 }
+    }
+
+    #[test]
+    fn what_the_other_client_adds_itself_is_no_difference() {
+        let ours = figures(10.0, 300.0, 900.0, 50.0);
+        assert!(differences(&ours, &figures(10.2, 480.0, 930.0, 210.0), 0.0).is_empty());
+        let found = differences(&ours, &figures(10.2, 480.0, 930.0, 60.0), 0.0);
+        assert_eq!(found.len(), 1, "{found:?}");
+        // It never excuses a time of ours that is too long.
+        let found = differences(&ours, &figures(10.2, 200.0, 930.0, 210.0), 0.0);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn each_figure_is_judged() {
+        let ours = figures(10.0, 300.0, 900.0, 50.0);
+        let found = differences(&ours, &figures(11.0, 300.0, 2_000.0, 50.0), 0.0);
+        assert!(found[0].contains("throughput") && found[1].contains("p99"), "{found:?}");
+    }
+
+    #[test]
+    fn a_median_of_few_runs() {
+        assert_eq!(Spread::of([3.0, 1.0].into_iter()).median, 2.0);
+        assert_eq!(Spread::of([3.0, 1.0, 9.0].into_iter()).median, 3.0);
+        assert_eq!(Spread::of(std::iter::empty()).median, 0.0);
+    }
+}

@@ -67,6 +67,11 @@ impl Kafka {
         &self.address
     }
 
+    /// The process, to be pinned.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     fn wait_until_up(&mut self, port: u16) -> Result<(), Failure> {
         let deadline = Instant::now() + START_TIMEOUT;
         let log = self.folder.join("server.log");

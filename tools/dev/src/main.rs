@@ -7,7 +7,8 @@ mod check;
 mod clients;
 mod house;
 mod kafka;
-mod loadgen;
+mod producers;
+mod saturation;
 mod setup;
 mod suites;
 mod versions;
@@ -77,6 +78,22 @@ enum Command {
     },
     /// Build Thalweg (release), run the load generator through it, show the figures.
     Demo,
+    /// Search for a broker's saturation several times: do the searches agree, and with the truth?
+    Saturation {
+        #[arg(long, default_value_t = 5)]
+        times: u32,
+        /// A broker that is up (HOST:PORT); else a stand-in of known capacity, started here.
+        #[arg(long)]
+        broker: Option<String>,
+        /// Further flags of `thalweg-bench saturate`.
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
+    /// thalweg-bench beside kafka-producer-perf-test and librdkafka, against one Kafka.
+    CompareClients {
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
     /// A single Apache Kafka of the pinned version.
     Kafka {
         #[command(subcommand)]
@@ -113,6 +130,10 @@ fn run(command: Command, house: &House) -> Result<(), Failure> {
         Command::Fuzz { minutes } => suites::fuzz(house, minutes),
         Command::Bench { filter } => suites::bench(house, filter.as_deref()),
         Command::Demo => suites::demo(house),
+        Command::Saturation { times, broker, flags } => {
+            saturation::campaign(house, times, broker.as_deref(), &flags)
+        }
+        Command::CompareClients { rounds } => producers::compare(house, rounds),
         Command::Kafka { command: KafkaCommand::Start { port, settings } } => {
             kafka::start_detached(house, port, &settings)
         }

@@ -7,6 +7,7 @@ mod check;
 mod clients;
 mod house;
 mod kafka;
+mod loadgen;
 mod producers;
 mod saturation;
 mod setup;

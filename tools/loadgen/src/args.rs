@@ -45,6 +45,9 @@ pub enum Command {
     NullBroker(NullBrokerArgs),
     /// Measure what this tool can offer, beside raw senders on the same two cores.
     Limits(LimitsArgs),
+    /// Look at workloads.
+    #[command(subcommand)]
+    Workload(WorkloadCommand),
 }
 
 /// When a producer's request counts as done.
@@ -277,18 +280,6 @@ pub struct LimitsArgs {
     /// Write the figures as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
-}
-
-fn parse_compression(name: &str) -> Result<Compression, String> {
-    Compression::from_name(name)
-        .ok_or_else(|| "a codec is none, gzip, snappy, lz4 or zstd".to_owned())
-}
-
-fn compression_name<S: serde::Serializer>(
-    compression: &Compression,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(compression.name())
 }
 
 #[cfg(test)]

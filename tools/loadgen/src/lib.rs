@@ -19,6 +19,8 @@
 //! | [`compare`] | runs beside each other, from their JSON |
 //! | [`saturate`] | the search for the highest rate that is held |
 //! | [`limits`] | what this tool can offer, beside raw senders |
+//! | [`agents`] | one run over several processes or hosts |
+//! | [`compare_brokers`] | Thalweg and Apache Kafka in turn, one report |
 //! | [`null_broker`] | the other end for measuring and testing the generator itself |
 //! | [`first_light`] | a broker of its own, for a first look |
 

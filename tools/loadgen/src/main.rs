@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use thalweg_bench::args::{Cli, Command};
 use thalweg_bench::run::Outcome;
-use thalweg_bench::{first_light, limits, null_broker, run, saturate};
+use thalweg_bench::workload::explain;
+use thalweg_bench::{
+    agents, compare, compare_brokers, first_light, limits, null_broker, run, saturate,
+};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agents::agent::command(&args),
         Command::NullBroker(args) => null_broker::command(&args),
         Command::Limits(args) => limits::command(&args),
+        Command::Workload(args) => explain::command(&args),
     };
     match result {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

@@ -123,6 +123,24 @@ fn errors_are_counted_by_name_and_are_in_no_latency_figure() {
 }
 
 #[test]
+fn an_idempotent_producer_goes_on_under_a_new_id_after_an_error() {
+    let fail_every = Some((50, ErrorCode::NotLeaderOrFollower));
+    let addr = broker(NullOptions { fail_every, ..NullOptions::default() });
+    let report = load(
+        addr,
+        "--record-bytes 64 --batch-records 1 --rate 500records/s --warmup 0s --duration 2s \
+         --idempotent",
+    );
+    let [error] = &report.errors[..] else { panic!("{:?}", report.errors) };
+    assert_eq!((error.api, error.name.as_str()), ("Produce", "NOT_LEADER_OR_FOLLOWER"));
+    let counters = &report.counters;
+    assert_eq!(error.count, counters.failed_requests);
+    assert!((10..=20).contains(&error.count), "{}", error.count);
+    assert_eq!(counters.acked_requests + counters.failed_requests, counters.sent_requests);
+    assert!(counters.sent_requests >= 995, "{}", counters.sent_requests);
+}
+
+#[test]
 fn requests_that_leave_in_one_send_are_each_answered_and_counted() {
     let addr = broker(NullOptions { keep: true, ..NullOptions::default() });
     // More often than a parked core wakes: several are due each time.

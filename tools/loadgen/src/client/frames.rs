@@ -177,6 +177,7 @@ mod tests {
     use super::*;
     use bytes::{BufMut, Bytes};
     use futures_lite::future::block_on;
+    use thalweg::io::tcp::TcpStream;
 
     fn frame(len: usize, fill: u8) -> Bytes {
         let mut frame = BytesMut::new();

@@ -21,8 +21,11 @@ use serde::Serialize;
 
 use crate::args::{Cli, Command as BenchCommand, LimitsArgs, RunArgs};
 use crate::client::call::CLIENT_ID;
+use crate::client::dial::Dialer;
+use crate::client::features::Needs;
 use crate::report::env::Environment;
-use crate::run::{self, Outcome, RunError, setup};
+use crate::run::setup::{self, Wanted};
+use crate::run::{self, Outcome, RunError};
 use crate::wire::batch::{BatchShape, BatchTemplate};
 use crate::wire::produce::{FrameTemplate, Send};
 use crate::wire::stamp::Stamp;
@@ -243,9 +246,9 @@ fn generate(
 ) -> Result<(f64, f64), RunError> {
     let mut run_args = run_args(broker.addr, flags)?;
     run_args.cores = Some(vec![cpu]);
-    run_args.workload.warmup = args.warmup;
-    run_args.workload.duration = args.duration;
-    let report = run::execute(&run::spec_of(&run_args))?;
+    let mut workload = run_args.workload.only().map_err(RunError::Flags)?.clone();
+    (workload.warmup, workload.duration) = (args.warmup, args.duration);
+    let report = run::execute(&run::spec_of(&run_args, &workload))?;
     if report.failed() {
         let text = format!("requests failed against the null broker: {:?}", report.errors);
         return Err(RunError::Io("the generator", io::Error::other(text)));
@@ -256,14 +259,24 @@ fn generate(
 /// Requests/s of the raw client with the generator's own frames, one partition a connection.
 fn raw_requests(args: &LimitsArgs, broker: &NullBroker, cpu: usize) -> Result<f64, RunError> {
     let failed = |error| RunError::Io("the raw client", error);
-    let workload = run_args(broker.addr, &request_flags(args))?.workload;
-    let topic = run::fresh_topic(&workload, Vec::new(), -1);
+    let run_args = run_args(broker.addr, &request_flags(args))?;
+    let workload = run_args.workload.only().map_err(RunError::Flags)?;
+    let topic = run::fresh_topic(workload, Vec::new(), -1);
     let name = topic.name().to_owned();
-    let ready = setup::prepare(cpu, broker.addr, topic).map_err(failed)?;
+    let wanted = Wanted {
+        bootstrap: broker.addr,
+        dialer: Dialer::default(),
+        topic,
+        needs: Needs { topic: true, produce: true, ..Needs::default() },
+        group: None,
+        lasts: args.warmup + args.duration,
+    };
+    let ready = setup::prepare(cpu, wanted).map_err(failed)?;
     let shape = BatchShape {
         records: 1,
         record_bytes: REQUEST_VALUE_BYTES,
         compression: Compression::None,
+        level: None,
         entropy: workload.entropy,
     };
     let batch = BatchTemplate::build(shape).map_err(|error| RunError::Flags(error.to_string()))?;

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_lite::future;
 
+use super::choice::Choice;
 use super::frame_pool::{FramePool, Load};
 use super::pacer::Pacer;
 use super::progress::Progress;
 use super::recorder::{Recorder, Sent, TxnEnd};
-use super::schedule::{Random, Schedule};
+use super::schedule::Schedule;
 use super::slots::{InFlight, Slots};
 use super::txn::{BUSY_PAUSE_NS, CONCURRENT_TRANSACTIONS, Transactions, TxnPlan};
 use super::verify::MarkingSender;
@@ -35,6 +36,19 @@ const RECONNECT_PAUSE_NS: u64 = 50_000_000;
 /// Requests that are due at the same moment leave in one send of up to so many bytes: what a send
 /// costs is the kernel's, and nearly the same for one small frame as for ten.
 const SEND_BYTES_MAX: usize = 64 * 1024;
+
+/// A partition of one of the run's topics.
+#[derive(Clone, Debug)]
+pub struct LaneTarget {
+    /// Its number among all partitions of the run.
+    pub id: i32,
+    /// The topic's name, where the run has several.
+    pub topic: Option<Arc<str>>,
+    /// Partition index.
+    pub partition: i32,
+    /// The batches of the pool that it may be sent: one at least.
+    pub batches: Range<usize>,
+}
 
 /// What a lane does.
 #[derive(Clone, Debug)]
@@ -92,15 +106,23 @@ pub struct Lane {
     choice: RefCell<Choice>,
     correlation: Cell<i32>,
     marking: Option<MarkingSender>,
-    /// Requests that may leave in one send.
-    frames_max: usize,
+    /// A batch of an idempotent producer failed: its sequences have a gap.
+    start_over: Cell<bool>,
+    /// The batch that begins a transaction is alone in flight.
+    alone: Cell<bool>,
+    /// It came too early for the broker, and has to be sent again.
+    again: Cell<bool>,
+    /// Each request leaves alone: in transactions, which it may begin or end, and in verify mode.
+    alone_each: bool,
 }
 
-/// What leaves in one send.
-struct Outgoing {
-    bytes: Bytes,
-    /// The buffer that they lie in, to be given back; none in verify mode.
-    buffer: Option<Bytes>,
+/// A request that leaves.
+struct Leaving {
+    /// Number of its batch in the pool.
+    batch: usize,
+    frame: Bytes,
+    sent: Sent,
+    load: Load,
 }
 
 /// The idempotent producer's state on one connection: one sequence for each partition.
@@ -143,21 +165,19 @@ impl Lane {
         shared: Shared,
         marking: Option<MarkingSender>,
     ) -> Rc<Lane> {
-        let frame = template.frame();
-        let fitting = (SEND_BYTES_MAX / frame.len()).clamp(1, plan.in_flight.max(1));
-        let frames_max = if marking.is_some() { 1 } else { fitting };
-        let pool = FramePool::new(frame, frames_max);
+        let Shared { dialer, frames, pacer, recorder, progress } = shared;
+        let alone_each = plan.txn.is_some() || marking.is_some();
         let schedule = RefCell::new(plan.schedule.clone());
-        // Lanes begin at different batches, so that they do not all send the large ones at once.
-        let mut random = Random::new(u64::from(plan.id) + 1);
-        let choice = Choice { turn: 0, sent: random.below(1 << 20), random };
         Rc::new(Lane {
             slots: Slots::new(plan.in_flight),
             schedule,
-            choice: RefCell::new(choice),
+            choice: RefCell::new(Choice::new(plan.id)),
             correlation: Cell::new(0),
             marking,
-            frames_max,
+            start_over: Cell::new(false),
+            alone: Cell::new(false),
+            again: Cell::new(false),
+            alone_each,
             plan,
             dialer,
             frames,
@@ -254,7 +274,7 @@ impl Lane {
     async fn send_all(&self, stream: Stream, mut producing: Producing) -> Result<Pass, Broken> {
         let end_ns = self.recorder.window().end_ns;
         let mut send_done_ns = self.now(); // before, there was no connection to send on
-        let mut leaving = Vec::with_capacity(self.frames_max);
+        let mut leaving = Vec::with_capacity(self.plan.in_flight);
         loop {
             let free_since_ns = self.slots.free().await;
             if self.start_over.get() && !self.recovered(&mut producing).await? {
@@ -266,25 +286,36 @@ impl Lane {
                 None if self.now() < end_ns => None,
                 _ => break,
             };
+            if self.ends_transaction(&mut producing, intended_ns).await? {
+                send_done_ns = self.now();
+                continue;
+            }
+            if let Some(intended_ns) = intended_ns {
+                self.pacer.until(intended_ns).await;
+            }
+            let choice = self.choice.borrow_mut().next(&self.plan);
+            let begins = match &mut producing.transactions {
+                None => false,
+                Some(transactions) => {
+                    let begins = transactions.enter(&self.plan.targets[choice.0]).await?;
+                    send_done_ns = send_done_ns.max(if begins { self.now() } else { 0 });
+                    begins
+                }
+            };
             let sent_ns = self.now();
             let first = Sent { intended_ns: intended_ns.unwrap_or(sent_ns), sent_ns };
             let ready_ns = free_since_ns.max(send_done_ns);
-            let outgoing = self.prepare(first, ready_ns, idempotence.as_mut(), &mut leaving);
+            self.alone.set(begins);
+            self.prepare_due((first, choice), ready_ns, &mut producing.idempotence, &mut leaving);
             self.pacer.worked();
-            let wire_bytes = (outgoing.bytes.len() / leaving.len()) as u64;
-            stream.send_slices(vec![outgoing.bytes]).await?;
+            stream.send_slices(leaving.iter().map(|it| it.frame.clone()).collect()).await?;
             self.pacer.worked();
             send_done_ns = self.now();
-            if let Some(buffer) = outgoing.buffer {
-                self.pool.borrow_mut().give_back(buffer);
+            if begins {
+                self.begun(&stream, &leaving[0]).await?;
+                send_done_ns = self.now();
             }
-            if !self.plan.answered {
-                let (records, value_bytes) = (self.plan.records, self.plan.value_bytes);
-                for sent in &leaving {
-                    self.recorder.acked(*sent, send_done_ns, records, value_bytes, wire_bytes);
-                }
-            }
-            self.sent((batch, frame), (sent, load), send_done_ns);
+            leaving.drain(..).for_each(|it| self.sent(it, send_done_ns));
         }
         self.slots.drained().await;
         self.end_transaction(&mut producing).await?;
@@ -292,7 +323,8 @@ impl Lane {
     }
 
     /// A frame has left: its buffer comes back, and it counts at once if nobody answers it.
-    fn sent(&self, (batch, frame): (usize, Bytes), (sent, load): (Sent, Load), now_ns: u64) {
+    fn sent(&self, leaving: Leaving, now_ns: u64) {
+        let Leaving { batch, frame, sent, load } = leaving;
         if self.marking.is_none() {
             self.frames.give_back(batch, frame);
         }
@@ -303,12 +335,8 @@ impl Lane {
 
     /// Waits for the answer to the batch that began a transaction; while the broker is busy with
     /// the last one (KIP-890), it is sent again.
-    async fn begun(
-        &self,
-        stream: &Stream,
-        frame: &Bytes,
-        (sent, load): (Sent, Load),
-    ) -> Result<(), Broken> {
+    async fn begun(&self, stream: &Stream, leaving: &Leaving) -> Result<(), Broken> {
+        let &Leaving { ref frame, sent, load, .. } = leaving;
         self.slots.drained().await;
         while self.again.take() {
             self.pacer.until(self.now() + BUSY_PAUSE_NS).await;
@@ -321,50 +349,92 @@ impl Lane {
         Ok(())
     }
 
-    /// The request of `first`, and those behind it that are due by then and have a place in the
-    /// window. Notes them in `leaving`, and as in flight if they will be answered.
-    fn prepare(
+    /// After a batch failed: a transaction is aborted and the next one begins with a new epoch.
+    /// False if there are none: then a new connection gets a new producer id.
+    async fn recovered(&self, producing: &mut Producing) -> Result<bool, Broken> {
+        self.slots.drained().await;
+        let Producing { idempotence: Some(idempotence), transactions: Some(transactions) } =
+            producing
+        else {
+            return Ok(false);
+        };
+        let asked_ns = self.now();
+        transactions.start_over().await?;
+        idempotence.renew(transactions.identity());
+        self.recorder.transaction(TxnEnd::Failed, asked_ns, self.now());
+        if let Some(marking) = &self.marking {
+            marking.transaction_ended(Some(false));
+        }
+        self.start_over.set(false);
+        Ok(true)
+    }
+
+    /// Ends the open transaction if it is due before the next batch. Says whether it was.
+    async fn ends_transaction(
         &self,
-        first: Sent,
+        producing: &mut Producing,
+        intended_ns: Option<u64>,
+    ) -> Result<bool, Broken> {
+        let next_ns = intended_ns.unwrap_or(0).max(self.now());
+        let end_ns = producing.transactions.as_ref().and_then(|it| it.ends_by(next_ns));
+        let Some(end_ns) = end_ns else { return Ok(false) };
+        self.pacer.until(end_ns).await;
+        self.slots.drained().await;
+        self.end_transaction(producing).await?;
+        Ok(true)
+    }
+
+    /// Ends the open transaction, if one is open and everything in it went well; else aborts it.
+    async fn end_transaction(&self, producing: &mut Producing) -> Result<(), Broken> {
+        if self.start_over.get() {
+            self.recovered(producing).await?;
+            return Ok(());
+        }
+        let Producing { idempotence: Some(idempotence), transactions: Some(transactions) } =
+            producing
+        else {
+            return Ok(());
+        };
+        if !transactions.is_open() {
+            return Ok(());
+        }
+        let ended = transactions.end().await?;
+        if let Some(identity) = ended.next {
+            idempotence.renew(identity);
+        }
+        let how = if ended.committed { TxnEnd::Committed } else { TxnEnd::Aborted };
+        self.recorder.transaction(how, ended.asked_ns, self.now());
+        if let Some(marking) = &self.marking {
+            marking.transaction_ended(Some(ended.committed));
+        }
+        Ok(())
+    }
+
+    /// The first request, and those behind it that are due by then and have a place in the window.
+    fn prepare_due(
+        &self,
+        (first, choice): (Sent, (usize, usize)),
         ready_ns: u64,
-        mut idempotence: Option<&mut Idempotence>,
-        leaving: &mut Vec<Sent>,
-    ) -> Outgoing {
-        leaving.clear();
-        let mut sent = first;
-        let marked = self.marking.is_some();
-        let mut buffer = if marked { BytesMut::new() } else { self.pool.borrow_mut().take() };
-        let frame_bytes = self.template.frame().len();
+        idempotence: &mut Option<Idempotence>,
+        leaving: &mut Vec<Leaving>,
+    ) {
+        let (mut sent, mut choice, mut bytes) = (first, choice, 0);
         loop {
             self.schedule.borrow_mut().advance();
             self.recorder.sent(sent, sent.intended_ns.max(ready_ns));
-            let send = self.next_send(sent, idempotence.as_deref_mut());
-            match &self.marking {
-                None => {
-                    let at = leaving.len() * frame_bytes;
-                    self.template.patch(&mut buffer[at..at + frame_bytes], &send);
-                }
-                Some(marking) => {
-                    let batch = marking.batch(send.correlation_id, send.partition);
-                    let template = self.template.with_batch(&batch);
-                    buffer = BytesMut::from(template.frame());
-                    template.patch(&mut buffer, &send);
-                }
+            let next = self.prepare(sent, choice, idempotence.as_mut());
+            let len = next.frame.len();
+            bytes += len;
+            leaving.push(next);
+            // The next frame is about as long.
+            let full = self.alone_each || bytes + len > SEND_BYTES_MAX || !self.slots.has_room();
+            if full || leaving.len() >= self.plan.in_flight {
+                return;
             }
-            leaving.push(sent);
-            if self.plan.answered {
-                self.slots.push(InFlight { correlation_id: send.correlation_id, sent });
-            }
-            if leaving.len() == self.frames_max || !self.slots.has_room() {
-                break;
-            }
-            let Some(intended_ns) = self.due(sent.sent_ns) else { break };
+            let Some(intended_ns) = self.due(sent.sent_ns) else { return };
             sent.intended_ns = intended_ns;
+            choice = self.choice.borrow_mut().next(&self.plan);
         }
-        let buffer = buffer.freeze();
-        let bytes =
-            if marked { buffer.clone() } else { buffer.slice(..leaving.len() * frame_bytes) };
-        Outgoing { bytes, buffer: (!marked).then_some(buffer) }
     }
 
     /// The intended time of the next request, if it is due at `now_ns`.
@@ -374,10 +444,15 @@ impl Lane {
         (intended_ns <= now_ns && intended_ns < end_ns).then_some(intended_ns)
     }
 
-    /// What the next request says.
-    fn next_send(&self, sent: Sent, idempotence: Option<&mut Idempotence>) -> Send {
-        let turn = self.turn.get();
-        self.turn.set((turn + 1) % self.plan.partitions.len());
+    /// The request with `batch` for target `at`; notes it as in flight if it will be answered.
+    fn prepare(
+        &self,
+        sent: Sent,
+        (at, batch): (usize, usize),
+        idempotence: Option<&mut Idempotence>,
+    ) -> Leaving {
+        let target = &self.plan.targets[at];
+        let load = self.frames.load(batch);
         let correlation_id = self.correlation.get();
         self.correlation.set(correlation_id.wrapping_add(1) & i32::MAX);
         let identity = idempotence.map(|state| {
@@ -387,7 +462,7 @@ impl Lane {
             state.next_sequence[at] = (next % (i64::from(i32::MAX) + 1)) as i32;
             (state.identity, sequence)
         });
-        Send {
+        let send = Send {
             correlation_id,
             partition: target.partition,
             wall_ms: self.pacer.clock().wall_ms(sent.intended_ns),
@@ -398,7 +473,28 @@ impl Lane {
                 sequence: correlation_id as u16,
                 intended_ns: sent.intended_ns,
             },
+        };
+        let template = self.frames.template(batch);
+        let topic = target.topic.as_deref();
+        let frame = match &self.marking {
+            None => {
+                let mut frame = self.frames.take(batch);
+                template.patch(&mut frame, &send);
+                template.patch_topic(&mut frame, topic);
+                frame
+            }
+            Some(marking) => {
+                let template = template.with_batch(&marking.batch(correlation_id, target.id));
+                let mut frame = BytesMut::from(template.frame());
+                template.patch(&mut frame, &send);
+                template.patch_topic(&mut frame, topic);
+                frame
+            }
+        };
+        if self.plan.answered {
+            self.slots.push(InFlight { correlation_id, sent, load });
         }
+        Leaving { batch, frame: frame.freeze(), sent, load }
     }
 
     /// Takes the answers, in order, for as long as the connection lives.

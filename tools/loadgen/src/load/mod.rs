@@ -4,6 +4,7 @@
 //! Lives on: the load cores. Invariant: an intended send time never moves.
 //! Callers: `run`.
 
+pub mod choice;
 pub mod churn;
 pub mod consumer;
 pub mod core;

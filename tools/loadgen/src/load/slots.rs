@@ -84,34 +84,6 @@ impl Slots {
     }
 }
 
-/// Buffers of one connection, each with as many copies of the frame, one behind the other, as may
-/// leave in one send. The buffer that came back last goes out first: it is still in the cache (cold
-/// memory is the largest cost of sending that can be avoided).
-pub struct FramePool {
-    template: Bytes,
-    free: Vec<BytesMut>,
-}
-
-impl FramePool {
-    /// A pool of buffers that hold `copies` of `frame` each.
-    #[must_use]
-    pub fn new(frame: &[u8], copies: usize) -> FramePool {
-        FramePool { template: frame.repeat(copies).into(), free: Vec::new() }
-    }
-
-    /// A buffer that holds (perhaps patched) copies of the frame.
-    pub fn take(&mut self) -> BytesMut {
-        self.free.pop().unwrap_or_else(|| BytesMut::from(&self.template[..]))
-    }
-
-    /// Takes a buffer back; one that is still in use elsewhere is let go.
-    pub fn give_back(&mut self, sent: Bytes) {
-        if let Ok(buffer) = sent.try_into_mut() {
-            self.free.push(buffer);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,19 +107,5 @@ mod tests {
             assert_eq!(slots.pop(77).map(|it| it.correlation_id), Some(1));
             assert_eq!(poll_once(&mut free).await, Some(77));
         });
-    }
-
-    #[test]
-    fn a_buffer_is_used_again_and_the_last_one_first() {
-        let mut pool = FramePool::new(b"template", 2);
-        assert_eq!(pool.take()[..], b"templatetemplate"[..]);
-        let (first, second) = (pool.take(), pool.take());
-        let warm = second.as_ptr();
-        pool.give_back(first.freeze());
-        pool.give_back(second.freeze());
-        assert_eq!(pool.take().as_ptr(), warm);
-        let shared = pool.take().freeze();
-        pool.give_back(shared.clone());
-        assert_ne!(pool.take().as_ptr(), shared.as_ptr());
     }
 }

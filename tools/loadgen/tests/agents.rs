@@ -160,7 +160,8 @@ fn counts_add_up_and_percentiles_are_those_of_the_merged_samples() {
             for second in 0..2 {
                 let (warmup, measured) = (Tally::new(), tally(core, second));
                 let (message, blobs) =
-                    pack(&Interval { core, second, warmup, measured: vec![(0, measured)] }).expect("packs");
+                    pack(&Interval { core, second, warmup, measured: vec![(0, measured)] })
+                        .expect("packs");
                 send(&mut stream, &message, &blobs).expect("sends");
             }
             send(&mut stream, &FromAgent::Produced, &[]).expect("sends");

@@ -97,7 +97,7 @@ fn load(addr: SocketAddr, flags: &str) -> Result<Report, RunError> {
         cores: vec![*cpus.last().expect("a CPU")],
         idle: Idle::Park, // tests share their machine
         quiet: true,
-        ..run::spec_of(&args)
+        ..run::spec_of(&args, args.workload.only().expect("one"))
     })
 }
 

@@ -16,8 +16,8 @@ use super::clock::{boot_id, host_name, instant_of, mono_ns};
 use super::wire::{FromAgent, Hello, PROTOCOL, Share, ToAgent, pack, receive, send};
 use crate::args::{Cli, Command};
 use crate::clock::RunClock;
-use crate::run::setup::TopicChoice;
 use crate::run::cores::{self, Part, Running};
+use crate::run::setup::TopicChoice;
 use crate::run::{self, Outcome, Prepared, RunError, RunSpec};
 
 /// Pause between two tries to reach a coordinator that is not there yet.

@@ -320,7 +320,8 @@ mod tests {
         let (warmup, measured) = unpack(&warmup, &measured, &blobs).expect("fits together");
         let parts = |all: &[(usize, Tally)]| all.iter().map(|(part, _)| *part).collect::<Vec<_>>();
         assert_eq!(parts(&sent.measured), parts(&measured));
-        let tallies = sent.measured.iter().zip(&measured).map(|((_, sent), (_, came))| (sent, came));
+        let tallies =
+            sent.measured.iter().zip(&measured).map(|((_, sent), (_, came))| (sent, came));
         for (sent, came) in tallies.chain([(&sent.warmup, &warmup)]) {
             assert_eq!((&sent.counters, &sent.errors), (&came.counters, &came.errors));
             for ((tag, sent), (_, came)) in

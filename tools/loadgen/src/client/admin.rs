@@ -19,7 +19,8 @@ use super::dial::{Connected, Dialer, GREETING};
 use super::error_name;
 use super::features::{
     Api, CREATE_TOPICS, DELETE_TOPICS, FETCH, GROUP_COORDINATOR, HEARTBEAT, INIT_PRODUCER_ID,
-    JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, Needs, Offer, PRODUCE, SYNC_GROUP, TxnVersions,
+    JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, Needs, Offer, PRODUCE, SYNC_GROUP,
+    TxnVersions,
 };
 use super::frames::{Broken, FrameReader};
 use super::group::{self, GroupVersions};

@@ -189,15 +189,14 @@ impl Offer {
 mod tests {
     use super::*;
 
-    const ALL: Needs =
-        Needs {
-            topic: true,
-            produce: true,
-            fetch: true,
-            idempotence: true,
-            transactions: true,
-            groups: true,
-        };
+    const ALL: Needs = Needs {
+        topic: true,
+        produce: true,
+        fetch: true,
+        idempotence: true,
+        transactions: true,
+        groups: true,
+    };
 
     fn offer(apis: &[(i16, i16, i16)], transaction_level: i16) -> Offer {
         let apis = apis.iter().map(|&(key, min, max)| (key, (min, max))).collect();

@@ -9,7 +9,8 @@ use super::reference;
 use super::result::{Block, Figure, Round};
 use super::workloads::Workload;
 use crate::report::Report;
-use crate::run::{RunError, setup};
+use crate::run::RunError;
+use crate::run::setup::{self, TopicChoice, Wanted};
 
 /// Figures of the produce tables.
 const FIGURES: [Figure; 7] = [
@@ -154,11 +155,12 @@ fn kept_topics(
 
 /// Gives the disk back before the next workload.
 pub fn delete_topic(bench: Bench, contender: &Contender, topic: &str) {
+    let choice = TopicChoice::Existing { name: topic.to_owned(), from_beginning: false };
     let deleted = contender
         .address
         .parse()
         .map_err(std::io::Error::other)
-        .and_then(|address| setup::clean_up(bench.load_core, address, topic.to_owned()));
+        .and_then(|address| setup::clean_up(bench.load_core, Wanted::plain(address, choice)));
     if let Err(error) = deleted {
         eprintln!("{}: topic {topic} stays: {error}", contender.name);
     }

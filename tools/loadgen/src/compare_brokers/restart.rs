@@ -13,7 +13,7 @@ use super::result::{Block, Figure, Round};
 use super::{Brokers, Kind, Started};
 use crate::client::admin::NewTopic;
 use crate::run::RunError;
-use crate::run::setup::{self, TopicChoice};
+use crate::run::setup::{self, TopicChoice, Wanted};
 
 const FIGURES: [Figure; 2] = [Figure::RestartS, Figure::LogGb];
 const FLAGS: &str =
@@ -76,7 +76,7 @@ fn restart(
 fn answers(cpu: usize, address: &str) -> bool {
     let choice = TopicChoice::Existing { name: TOPIC.to_owned(), from_beginning: false };
     let asked = address.parse().map_err(io::Error::other);
-    asked.and_then(|address| setup::prepare(cpu, address, choice)).is_ok()
+    asked.and_then(|address| setup::prepare(cpu, Wanted::plain(address, choice))).is_ok()
 }
 
 /// Produces until the log is long enough, and kills the broker while it is loaded.
@@ -88,6 +88,7 @@ fn fill_and_kill(
 ) -> Result<f64, RunError> {
     let topic = NewTopic {
         name: TOPIC.to_owned(),
+        count: 1,
         partitions: PARTITIONS,
         replication: -1,
         configs: Vec::new(),
@@ -95,7 +96,7 @@ fn fill_and_kill(
     let cpu = brokers.bench.load_core;
     let failed = |error| RunError::Io("preparing a restart", error);
     let address = broker.address.parse().map_err(|error| failed(io::Error::other(error)))?;
-    setup::prepare(cpu, address, TopicChoice::Fresh(topic)).map_err(failed)?;
+    setup::prepare(cpu, Wanted::plain(address, TopicChoice::Fresh(topic))).map_err(failed)?;
     // A process of its own, because it has to end in the middle of its load.
     let program =
         std::env::current_exe().map_err(|error| RunError::Io("finding this program", error))?;

@@ -21,8 +21,6 @@ use serde::Serialize;
 
 use crate::args::{Cli, Command as BenchCommand, LimitsArgs, RunArgs};
 use crate::client::call::CLIENT_ID;
-use crate::client::dial::Dialer;
-use crate::client::features::Needs;
 use crate::report::env::Environment;
 use crate::run::setup::{self, Wanted};
 use crate::run::{self, Outcome, RunError};
@@ -263,15 +261,7 @@ fn raw_requests(args: &LimitsArgs, broker: &NullBroker, cpu: usize) -> Result<f6
     let workload = run_args.workload.only().map_err(RunError::Flags)?;
     let topic = run::fresh_topic(workload, Vec::new(), -1);
     let name = topic.name().to_owned();
-    let wanted = Wanted {
-        bootstrap: broker.addr,
-        dialer: Dialer::default(),
-        topic,
-        needs: Needs { topic: true, produce: true, ..Needs::default() },
-        group: None,
-        lasts: args.warmup + args.duration,
-    };
-    let ready = setup::prepare(cpu, wanted).map_err(failed)?;
+    let ready = setup::prepare(cpu, Wanted::plain(broker.addr, topic)).map_err(failed)?;
     let shape = BatchShape {
         records: 1,
         record_bytes: REQUEST_VALUE_BYTES,

@@ -160,11 +160,7 @@ enum Pass {
 impl Lane {
     /// A lane that sends copies of `frames`.
     #[must_use]
-    pub fn new(
-        plan: LanePlan,
-        shared: Shared,
-        marking: Option<MarkingSender>,
-    ) -> Rc<Lane> {
+    pub fn new(plan: LanePlan, shared: Shared, marking: Option<MarkingSender>) -> Rc<Lane> {
         let Shared { dialer, frames, pacer, recorder, progress } = shared;
         let alone_each = plan.txn.is_some() || marking.is_some();
         let schedule = RefCell::new(plan.schedule.clone());

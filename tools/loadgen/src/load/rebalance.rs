@@ -16,6 +16,7 @@ use thalweg::base::signal::Event;
 
 use super::pacer::Pacer;
 use super::recorder::Recorder;
+use crate::client::dial::Dialer;
 use crate::client::group::{GroupError, GroupMember, GroupVersions, Pulse};
 
 /// Pause before a member that was refused tries again.

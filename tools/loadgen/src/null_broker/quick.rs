@@ -108,7 +108,8 @@ mod tests {
 
     fn request(version: i16) -> Vec<u8> {
         let compression = Compression::None;
-        let shape = BatchShape { records: 3, record_bytes: 50, compression, level: None, entropy: 1.0 };
+        let shape =
+            BatchShape { records: 3, record_bytes: 50, compression, level: None, entropy: 1.0 };
         let batch = BatchTemplate::build(shape).expect("a batch");
         FrameTemplate::new("orders", "tester", -1, 30_000, version, &batch).frame().to_vec()
     }

@@ -35,9 +35,7 @@ use crate::report::condition::Verdict;
 use crate::report::hlog::HistogramLog;
 use crate::report::live::LiveLine;
 use crate::report::parts::{self, CatchUp};
-use crate::report::{
-    Generator, Report, Secured, Target, csv, files, html, pictures, table,
-};
+use crate::report::{Generator, Report, Secured, Target, csv, files, html, pictures, table};
 use crate::wire::pool::BatchPool;
 use collect::{Collected, Collector};
 use cores::Part;

@@ -103,6 +103,19 @@ pub struct Ready {
 }
 
 impl Wanted {
+    /// `topic`, over connections that are not secured, and nothing else.
+    #[must_use]
+    pub fn plain(bootstrap: SocketAddr, topic: TopicChoice) -> Wanted {
+        Wanted {
+            bootstrap,
+            dialer: Dialer::default(),
+            topic,
+            needs: Needs::default(),
+            group: None,
+            lasts: Duration::ZERO,
+        }
+    }
+
     /// Connects to a broker and looks whether it has what is needed.
     async fn broker(&self, addr: SocketAddr) -> Result<Admin, AdminError> {
         let admin = Admin::connect(&self.dialer, addr).await?;

@@ -125,7 +125,6 @@ impl BatchTemplate {
             records: shape.records,
             value_bytes: u64::from(shape.records) * shape.record_bytes as u64,
             compression: shape.compression,
-            level: shape.level,
         }
     }
 

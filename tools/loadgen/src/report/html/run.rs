@@ -202,7 +202,10 @@ fn generator(report: &Report) -> Pairs {
 fn generator_settings(generator: &Generator) -> Pairs {
     vec![
         pair("load cores", format!("{:?}", generator.cores)),
-        pair("bytes of a batch as it travels", format!("{:.0}", generator.pool.wire_bytes_per_batch)),
+        pair(
+            "bytes of a batch as it travels",
+            format!("{:.0}", generator.pool.wire_bytes_per_batch),
+        ),
     ]
 }
 

@@ -30,7 +30,7 @@ use crate::measure::encoded;
 use crate::measure::host::Host;
 use crate::measure::ledger::Verification;
 use crate::measure::percentiles::Summary;
-use crate::measure::tally::Counters;
+use crate::measure::tally::{Counters, Latencies};
 use crate::run::collect::{BrokerUse, Collected, Second};
 use crate::wire::pool::PoolFacts;
 use env::Environment;
@@ -132,6 +132,23 @@ pub struct LatencySummaries {
     pub rebalance: Option<Summary>,
     /// From the moment a member knew of a rebalance to its new assignment.
     pub member_pause: Option<Summary>,
+}
+
+impl LatencySummaries {
+    fn of(latencies: &Latencies) -> LatencySummaries {
+        let more = |name| latencies.more.get(name).and_then(Summary::of);
+        LatencySummaries {
+            response: Summary::of(&latencies.response),
+            service: Summary::of(&latencies.service),
+            delay: Summary::of(&latencies.delay),
+            end_to_end: Summary::of(&latencies.end_to_end),
+            commit: Summary::of(&latencies.commit),
+            connect: more("connect"),
+            first_request: more("first_request"),
+            rebalance: more("rebalance"),
+            member_pause: more("member_pause"),
+        }
+    }
 }
 
 /// What the broker's process used, related to what it did.
@@ -249,18 +266,6 @@ impl Report {
             fetched_records_per_s: per_second(counters.fetched_records),
             fetched_mb_per_s: per_second(counters.fetched_bytes) / 1e6,
         };
-        let more = |name| total.latencies.more.get(name).and_then(Summary::of);
-        let latency = LatencySummaries {
-            response: Summary::of(&total.latencies.response),
-            service: Summary::of(&total.latencies.service),
-            delay: Summary::of(&total.latencies.delay),
-            end_to_end: Summary::of(&total.latencies.end_to_end),
-            commit: Summary::of(&total.latencies.commit),
-            connect: more("connect"),
-            first_request: more("first_request"),
-            rebalance: more("rebalance"),
-            member_pause: more("member_pause"),
-        };
         let histograms = total.latencies.tagged().into_iter();
         let histograms = histograms.filter_map(|(tag, it)| Some((tag, encoded::encode(it)?)));
         let errors = total
@@ -286,7 +291,7 @@ impl Report {
             generator,
             workload,
             throughput,
-            latency,
+            latency: LatencySummaries::of(&total.latencies),
             histograms: histograms.collect(),
             counters,
             errors,

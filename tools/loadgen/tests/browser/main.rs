@@ -145,7 +145,8 @@ fn the_page_of_a_search_shows_latency_over_throughput() {
     let line = format!("x run --bootstrap {} --idle park --quiet {FLAGS}", broker());
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");
     let Command::Run(args) = cli.command else { panic!("not a run") };
-    let report = run::execute(&run::spec_of(&args)).expect("the run takes place");
+    let report = run::execute(&run::spec_of(&args, args.workload.only().expect("one")))
+        .expect("the run takes place");
     let found = search(&report);
     let page = html::of_search(&found).expect("drawn");
     let seen = look(&mut Browser::start(&program), "report-search", &page);

@@ -145,7 +145,7 @@ fn requests_that_leave_in_one_send_are_each_answered_and_counted() {
     let addr = broker(NullOptions { keep: true, ..NullOptions::default() });
     // More often than a parked core wakes: several are due each time.
     let flags = "--producers 2 --consumers 1 --partitions 3 --record-bytes 100 --batch-records 2 \
-                 --rate 20krecords/s --warmup 0s --duration 1s";
+                 --rate 20k/s --warmup 0s --duration 1s";
     for window in ["--idempotent --in-flight 5", "--in-flight 40"] {
         let report = load(addr, &format!("{flags} {window}"));
         let counters = &report.counters;

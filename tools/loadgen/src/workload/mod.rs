@@ -1,6 +1,6 @@
 //! The workload: what is offered to a broker and what is read back, apart from which broker.
 //!
-//! One struct, filled by flags ([`flags`]) and by files ([`file`]) alike; a key of a file is a flag
+//! One struct, filled by flags ([`flags`]) and by files ([`mod@file`]) alike; a key of a file is a flag
 //! without its dashes. Plain data: nothing here touches the network.
 //! Callers: `args`, `run`, `saturate`, `first_light`.
 

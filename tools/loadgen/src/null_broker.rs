@@ -28,6 +28,7 @@ use crate::load::core::{driven, on_core};
 use crate::run::{Outcome, RunError};
 use crate::units::Rate;
 use crate::wire::fetch::walk_batches;
+use crate::wire::produce::PRODUCE_VERSION_MAX;
 use quick::{HEAD_BYTES, OneBatch};
 
 /// Batches kept for each partition, where any are: enough for a reader that keeps up.
@@ -510,7 +511,11 @@ fn api_versions() -> messages::ApiVersionsResponse {
             let mut it = messages::api_versions_response::ApiVersion::default();
             it.api_key = api.key().code();
             it.min_version = api.min();
-            it.max_version = api.max();
+            // From there on topics go by ids, of which this broker has none.
+            it.max_version = match api.key() {
+                ApiKey::Produce | ApiKey::Fetch => api.max().min(PRODUCE_VERSION_MAX),
+                _ => api.max(),
+            };
             it
         })
         .collect();

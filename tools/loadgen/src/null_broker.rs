@@ -113,6 +113,7 @@ async fn serve(listener: &TcpListener, options: NullOptions) {
         produced: Cell::new(0),
         records: Cell::new(0),
         busy_until: Cell::new(Instant::now()),
+        overslept: Cell::new(Duration::ZERO),
         appended: Event::new(),
     });
     while let Ok((stream, _)) = listener.accept().await {
@@ -133,6 +134,8 @@ struct NullBroker {
     records: Cell<u64>,
     /// When all that was taken is done, where there is a capacity.
     busy_until: Cell<Instant>,
+    /// How much later than it should have the last wait for it ended.
+    overslept: Cell<Duration>,
     appended: Event,
 }
 
@@ -310,17 +313,20 @@ impl NullBroker {
 
     /// Waits until a server of this capacity has done all that came before, and these records.
     async fn work_off(&self, records: u64) {
-        /// Idle time that is made up for: a timer that fires late is no loss of capacity.
+        /// Idle time that is made up for: the wire takes its time, too.
         const SLACK: Duration = Duration::from_millis(2);
         let Some(capacity) = self.options.capacity else { return };
         let now = Instant::now();
-        let begin = now.checked_sub(SLACK).map_or(now, |then| then.max(self.busy_until.get()));
+        // A timer that fires late is no loss of capacity: what waited meanwhile began in time.
+        let slack = SLACK + self.overslept.get();
+        let begin = now.checked_sub(slack).map_or(now, |then| then.max(self.busy_until.get()));
         let done = begin + Duration::from_secs_f64(records as f64 / capacity);
         self.busy_until.set(done);
         let left = done.saturating_duration_since(now);
         if !left.is_zero() {
             glommio::timer::sleep(left).await;
         }
+        self.overslept.set(done.elapsed());
     }
 
     async fn stall(&self) {

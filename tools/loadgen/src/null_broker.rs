@@ -318,15 +318,18 @@ impl NullBroker {
         let Some(capacity) = self.options.capacity else { return };
         let now = Instant::now();
         // A timer that fires late is no loss of capacity: what waited meanwhile began in time.
-        let slack = SLACK + self.overslept.get();
-        let begin = now.checked_sub(slack).map_or(now, |then| then.max(self.busy_until.get()));
+        let since = now.checked_sub(SLACK + self.overslept.get()).unwrap_or(now);
+        if since > self.busy_until.get() {
+            self.overslept.set(Duration::ZERO); // it was idle
+        }
+        let begin = since.max(self.busy_until.get());
         let done = begin + Duration::from_secs_f64(records as f64 / capacity);
         self.busy_until.set(done);
         let left = done.saturating_duration_since(now);
         if !left.is_zero() {
             glommio::timer::sleep(left).await;
+            self.overslept.set(done.elapsed());
         }
-        self.overslept.set(done.elapsed());
     }
 
     async fn stall(&self) {

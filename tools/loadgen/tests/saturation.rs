@@ -15,7 +15,7 @@ fn search(addr: SocketAddr) -> Saturation {
     let cpu = *run::allowed_cpus().last().expect("a CPU");
     let line = format!(
         "x saturate --bootstrap {addr} --cores {cpu} --idle park --quiet --producers 4 \
-         --partitions 4 --record-bytes 100 --batch-records 20 --rate 9k/s --warmup 200ms \
+         --partitions 4 --record-bytes 100 --batch-records 20 --in-flight 100 --rate 9k/s --warmup 200ms \
          --duration 1s --p99-max 1s --delay-max 1s"
     );
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("flags");

@@ -224,6 +224,10 @@ impl RingStream {
         self.inner.socket.as_fd()
     }
 
+    pub(super) fn set_send_buffer_bytes(&self, bytes: i32) -> io::Result<()> {
+        set_option(&self.inner.socket, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+    }
+
     /// Whether TCP_NODELAY is set.
     ///
     /// # Errors

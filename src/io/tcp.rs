@@ -130,6 +130,18 @@ impl TcpStream {
         }
     }
 
+    /// Bounds what the kernel takes before the peer has it (SO_SNDBUF; Linux doubles the number for
+    /// its own needs). Unset, it grows with the connection's speed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_send_buffer_bytes(&self, bytes: i32) -> io::Result<()> {
+        match self {
+            TcpStream::Ring(stream) => stream.set_send_buffer_bytes(bytes),
+            TcpStream::Sim(_) => Ok(()),
+        }
+    }
+
     /// Ends both directions: whoever waits in `recv` or `send_slices` is released, the peer sees
     /// the end of the stream. Harmless when repeated.
     pub fn shutdown(&self) {

@@ -8,6 +8,7 @@ use std::cell::Cell;
 pub struct CopyLedger {
     bytes_staged: Cell<u64>,
     bytes_extents: Cell<u64>,
+    bytes_large: Cell<u64>,
 }
 
 impl CopyLedger {
@@ -21,6 +22,16 @@ impl CopyLedger {
     #[must_use]
     pub fn bytes_extents(&self) -> u64 {
         self.bytes_extents.get()
+    }
+
+    /// Bytes of extents that were written straight into segments: a hint, and no copy.
+    #[must_use]
+    pub fn bytes_large(&self) -> u64 {
+        self.bytes_large.get()
+    }
+
+    pub(super) fn count_large(&self, bytes: u64) {
+        self.bytes_large.set(self.bytes_large.get() + bytes);
     }
 
     pub(super) fn count_staged(&self, bytes: usize) {

@@ -20,11 +20,14 @@ use super::checkpoint::{BASE_NAME, Checkpoint, CheckpointFiles, Found, JournalSt
 use super::copy_ledger::CopyLedger;
 use super::error::{RecoveryError, StorageError};
 use super::journal::format::{EntryHeader, EntryKind, FIRST_GROUP_POS};
-use super::journal::reader::{JournalReader, ReplayedGroup};
+use super::journal::reader::{JournalReader, LargeBatches, LargeFound, ReplayedGroup};
 use super::journal::{Group, ReplayFrom, SpareFile};
 use super::latch::FailureLatch;
 use super::log::{Log, LogState};
-use super::segment::{SegmentFiles, SegmentLimits, missing_is_none, write_extent};
+use super::segment::{
+    Adopted, SegmentFiles, SegmentKey, SegmentLimits, adopt_next, missing_is_none, read_large,
+    write_extent,
+};
 use super::settings::{LogConfig, StoreConfig};
 
 /// Replayed bytes held in memory before they are written to segments.
@@ -141,14 +144,14 @@ pub async fn recover(
             start.clean,
         )
         .await?;
-        while let Some(group) = reader.next().await? {
+        while let Some(group) = reader.next(&replay).await? {
             replay.group(&group).await?;
         }
         let (file_seq, group) = reader.next_numbers();
         let from = ReplayFrom { file_seq, pos: FIRST_GROUP_POS, group };
         journals.insert(shard, RecoveredJournal { from, spares: reader.spares() });
     }
-    replay.drain_all().await?;
+    replay.drain_all(Drain::Last).await?;
     replay.sync_all().await?;
     let generation = generation + 1;
     let journal_starts = journals
@@ -264,6 +267,17 @@ async fn write_base(
     Ok(())
 }
 
+/// When a log is drained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// More of it may follow.
+    Midway,
+    /// It is about to be cut.
+    Cut,
+    /// Nothing follows.
+    Last,
+}
+
 /// A replay in progress.
 struct Replay<'a> {
     files: Rc<SegmentFiles>,
@@ -280,6 +294,27 @@ struct ReplayedLog {
     log: Rc<RefCell<Log>>,
     /// First entry that the checkpoint does not know.
     from: (u64, u32),
+}
+
+impl LargeBatches for Replay<'_> {
+    async fn find(
+        &self,
+        seq: u64,
+        number: u32,
+        entry: &EntryHeader,
+    ) -> Result<LargeFound, RecoveryError> {
+        let topic_partition = entry.topic_partition();
+        let is_known = |replayed: &ReplayedLog| (seq, number) < replayed.from;
+        if (self.live)(&topic_partition).is_none()
+            || self.logs.get(&topic_partition).is_some_and(is_known)
+        {
+            return Ok(LargeFound::NotNeeded);
+        }
+        let place = entry.segment_place();
+        let key = SegmentKey { topic_partition, base_offset: place.segment };
+        let found = read_large(&self.files, (key, place.pos), entry.batch_bytes()).await;
+        Ok(found.map_err(drain_error)?.map_or(LargeFound::Missing, LargeFound::Batch))
+    }
 }
 
 impl<'a> Replay<'a> {
@@ -335,10 +370,17 @@ impl<'a> Replay<'a> {
         self.report.groups_replayed += 1;
         let group = Group::replayed(read.seq, read.bytes.clone());
         for (entry, number) in read.entries().iter().zip(0..) {
+            if entry.kind() == Some(EntryKind::Truncate) {
+                // What was cut has its place in the segment, too.
+                let log = self.logs.get(&entry.topic_partition()).map(|it| it.log.clone());
+                if let Some(log) = log {
+                    self.drain(&log, Drain::Cut).await?;
+                }
+            }
             self.entry(read, &group, entry, number)?;
         }
         if self.pending_bytes >= PENDING_BYTES_MAX {
-            self.drain_all().await?;
+            self.drain_all(Drain::Midway).await?;
         }
         Ok(())
     }
@@ -358,7 +400,7 @@ impl<'a> Replay<'a> {
         let log = replayed.log.clone();
         let mut log = log.borrow_mut();
         match entry.kind() {
-            Some(EntryKind::Append) => {
+            Some(kind @ (EntryKind::Append | EntryKind::SegmentExtent)) => {
                 if entry.first() < log.log_end() {
                     let reason = format!(
                         "group {} appends to {tp} at {}, but the log ends at {}",
@@ -368,13 +410,23 @@ impl<'a> Replay<'a> {
                     );
                     return Err(RecoveryError::Corrupt { path: read.file.clone(), reason });
                 }
-                let range = entry.range();
+                let (group, range, place) = match kind {
+                    EntryKind::Append => (group.clone(), entry.range(), None),
+                    _ => {
+                        let batch = read.large_batch(number);
+                        let range = 0..batch.len();
+                        let group = Group::replayed(group.seq(), batch);
+                        (group, range, Some(entry.segment_place()))
+                    }
+                };
                 let start = u32::try_from(range.start).expect("a field of 32 bits");
-                let batch = StoredBatch::split_first(&read.bytes[range]);
+                let mut bytes = Vec::new();
+                group.add_range(start, range.end as u32, &mut bytes);
+                let batch = bytes.first().and_then(|bytes| StoredBatch::split_first(bytes).ok());
                 let (batch, _) = batch.expect("checked when the group was read");
                 self.pending_bytes += batch.len_bytes();
                 self.report.batches_replayed += 1;
-                log.replay_append(group, (number, start), batch);
+                log.replay_append(&group, (number, start), batch, place);
             }
             Some(EntryKind::Truncate) => log.cut_end(entry.first()),
             Some(EntryKind::LogStart) => log.cut_start(entry.first()),
@@ -384,7 +436,7 @@ impl<'a> Replay<'a> {
                 self.logs.remove(&tp);
                 self.report.strays.push(tp);
             }
-            Some(EntryKind::SegmentExtent) | None => {}
+            None => {}
         }
         Ok(())
     }
@@ -407,17 +459,31 @@ impl<'a> Replay<'a> {
 
     /// Writes everything that was replayed into segments. Nothing of it is believed before the base
     /// checkpoint says so.
-    async fn drain_all(&mut self) -> Result<(), RecoveryError> {
+    async fn drain_all(&mut self, when: Drain) -> Result<(), RecoveryError> {
         for replayed in self.logs.values() {
-            loop {
-                let written = write_extent(&self.files, &replayed.log, self.now_ms).await;
-                if written.map_err(drain_error)?.is_none() {
-                    break;
-                }
-            }
-            replayed.log.borrow_mut().prune_tail_all();
+            self.drain(&replayed.log, when).await?;
         }
         self.pending_bytes = 0;
+        Ok(())
+    }
+
+    /// Puts what was replayed of a log into segments: what lies there already is taken as it is,
+    /// wherever a batch of the large lane lies behind it or may do so.
+    async fn drain(&self, log: &Rc<RefCell<Log>>, when: Drain) -> Result<(), RecoveryError> {
+        loop {
+            if when != Drain::Last || log.borrow().has_placed() {
+                match adopt_next(&self.files, log, self.now_ms).await.map_err(drain_error)? {
+                    Adopted::Block => continue,
+                    Adopted::Partly if when == Drain::Midway => break,
+                    Adopted::Partly | Adopted::Nothing => {}
+                }
+            }
+            let written = write_extent(&self.files, log, self.now_ms).await;
+            if written.map_err(drain_error)?.is_none() {
+                break;
+            }
+        }
+        log.borrow_mut().prune_tail_all();
         Ok(())
     }
 

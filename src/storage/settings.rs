@@ -41,6 +41,9 @@ pub struct StoreConfig {
     /// A log with this many written bytes outside its segments is written behind at once, in
     /// writes of at most this many bytes.
     pub extent_bytes: usize,
+    /// A log with this many bytes of large batches in one group gets them written straight into its
+    /// segment, and not into the journal.
+    pub large_lane_bytes: usize,
     /// Batches of a log are packed into blocks of about this many bytes: the unit of the index.
     pub block_bytes: usize,
     /// Batches older than this many journal bytes are written behind, however few they are: bounds
@@ -70,6 +73,7 @@ impl Default for StoreConfig {
             group_bytes_max: 1 << 20,
             staged_bytes_max: 32 << 20,
             extent_bytes: 1 << 20,
+            large_lane_bytes: 192 << 10,
             block_bytes: 128 << 10,
             write_behind_window_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,

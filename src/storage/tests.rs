@@ -45,6 +45,7 @@ fn small_config() -> StoreConfig {
         group_bytes_max: 16 << 10,
         staged_bytes_max: 256 << 10,
         extent_bytes: 16 << 10,
+        large_lane_bytes: 64 << 10,
         block_bytes: 8 << 10,
         write_behind_window_bytes: 96 << 10,
         checkpoint_bytes: 64 << 10,

@@ -123,6 +123,13 @@ impl FileSet {
         Ok(self.place_in_active(len).expect("a file was made long enough"))
     }
 
+    /// Gives back what a place has beyond its first `used` bytes; nothing was placed behind it.
+    pub(in crate::storage) fn give_back(&self, placed: &Placed, used: u64) {
+        let mut files = self.files.borrow_mut();
+        let active = files.active.as_mut().filter(|active| active.file_seq == placed.file_seq);
+        active.expect("groups are placed one at a time").pos = placed.pos + used;
+    }
+
     /// Makes sure that a file is active.
     pub(in crate::storage) async fn start(&self, next_group: u64) -> io::Result<()> {
         self.activate(0, next_group).await

@@ -9,6 +9,8 @@
 //! repeats every field of its batch that lies outside the batch's CRC, so that both together cover
 //! every byte without a second pass.
 
+use std::ops::Range;
+
 use zerocopy::little_endian::{I32, I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -17,7 +19,7 @@ use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartit
 use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN, LARGE_BATCH_BYTES};
 
 /// Version of the journal's format.
-pub(in crate::storage) const JOURNAL_VERSION: u16 = 2;
+pub(in crate::storage) const JOURNAL_VERSION: u16 = 3;
 
 const FILE_MAGIC: [u8; 4] = *b"TWJF";
 const GROUP_MAGIC: [u8; 4] = *b"TWJG";
@@ -211,13 +213,16 @@ pub(in crate::storage) fn batch_begin(payload_bytes: usize, batch_bytes: usize) 
 }
 
 /// The whole pages of a large batch, if it lies in memory as it will lie on disk.
-pub(in crate::storage) fn whole_pages(batch: &[u8]) -> Option<std::ops::Range<usize>> {
+pub(in crate::storage) fn whole_pages(batch: &[u8]) -> Option<Range<usize>> {
     let begin = batch.as_ptr().addr().wrapping_add(LARGE_BATCH_FRONT_BYTES);
-    if batch.len() < LARGE_BATCH_BYTES || !begin.is_multiple_of(BLOCK_ALIGN) {
-        return None;
-    }
-    let whole = (batch.len() - LARGE_BATCH_FRONT_BYTES) / BLOCK_ALIGN * BLOCK_ALIGN;
-    Some(LARGE_BATCH_FRONT_BYTES..LARGE_BATCH_FRONT_BYTES + whole)
+    let is_large = batch.len() >= LARGE_BATCH_BYTES;
+    (is_large && begin.is_multiple_of(BLOCK_ALIGN)).then(|| page_range(batch.len()))
+}
+
+/// The whole pages of a large batch where it lies as on disk.
+pub(in crate::storage) fn page_range(batch_bytes: usize) -> Range<usize> {
+    let whole = (batch_bytes - LARGE_BATCH_FRONT_BYTES) / BLOCK_ALIGN * BLOCK_ALIGN;
+    LARGE_BATCH_FRONT_BYTES..LARGE_BATCH_FRONT_BYTES + whole
 }
 
 fn total_bytes(payload_bytes: u64, entry_count: u64) -> u64 {
@@ -243,8 +248,15 @@ pub(in crate::storage) enum EntryKind {
     EpochStart,
     /// The partition was deleted.
     Drop,
-    /// A batch that was written straight into its segment (the large lane); `place` is its block.
+    /// A batch that was written straight into its segment: the large lane.
     SegmentExtent,
+}
+
+/// Where a block lies: in which segment of its log, and at which byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::storage) struct SegmentPlace {
+    pub(in crate::storage) segment: Offset,
+    pub(in crate::storage) pos: u64,
 }
 
 /// One entry of a group.
@@ -282,6 +294,32 @@ impl EntryHeader {
             last: last.0.into(),
             ..EntryHeader::control(EntryKind::Append, topic_partition, leader_epoch, first)
         }
+    }
+
+    /// This entry, when `bytes` of the payload before it are not written with the group.
+    pub(in crate::storage) fn shifted(self, bytes: usize) -> EntryHeader {
+        let start = self.start.get() - u32::try_from(bytes).expect("less than the group");
+        EntryHeader { start: start.into(), ..self }
+    }
+
+    /// This entry of a batch, when it is written to `place` and not with the group.
+    pub(in crate::storage) fn placed(self, place: SegmentPlace) -> EntryHeader {
+        let block = u32::try_from(place.pos / BLOCK_ALIGN as u64).expect("below 16 TiB");
+        let segment = place.segment.0.cast_unsigned();
+        EntryHeader { kind: 6, start: block.into(), place: segment.into(), ..self }
+    }
+
+    /// Where a batch lies that is not in the group.
+    pub(in crate::storage) fn segment_place(&self) -> SegmentPlace {
+        SegmentPlace {
+            segment: Offset(self.place.get().cast_signed()),
+            pos: u64::from(self.start.get()) * BLOCK_ALIGN as u64,
+        }
+    }
+
+    /// Bytes of the batch.
+    pub(in crate::storage) fn batch_bytes(&self) -> usize {
+        self.len.get() as usize
     }
 
     /// An entry without payload.
@@ -339,7 +377,7 @@ impl EntryHeader {
     }
 
     /// Where the batch lies in its group.
-    pub(in crate::storage) fn range(&self) -> std::ops::Range<usize> {
+    pub(in crate::storage) fn range(&self) -> Range<usize> {
         let start = self.start.get() as usize;
         start..start.saturating_add(self.len.get() as usize)
     }

@@ -1,5 +1,6 @@
 //! A commit group while it is filled, until it is written as one piece.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use crate::base::ids::{Offset, TopicPartition};
 use crate::io::buf::IoBuf;
 use crate::record::{RecordBatch, Stamp};
 
+use super::file_set::Placed;
 use super::format::{
-    ENTRY_BYTES, EntryHeader, GROUP_HEADER_BYTES, GroupHeader, LARGE_BATCH_FRONT_BYTES,
-    batch_begin, entries_begin, group_bytes, whole_pages,
+    ENTRY_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES, GroupHeader, LARGE_BATCH_FRONT_BYTES,
+    SegmentPlace, batch_begin, entries_begin, group_bytes, page_range, whole_pages,
 };
 use super::group_bytes::{GroupBytes, LentPages};
 use super::shared_group::{Group, GroupPlace};
@@ -28,6 +30,8 @@ pub(in crate::storage) struct Member {
     pub(in crate::storage) end: Offset,
     /// The log's count of truncations then: a later one bounds `end`.
     pub(in crate::storage) truncations: u64,
+    /// Bytes of the log's large batches in the group.
+    pub(in crate::storage) large_bytes: usize,
 }
 
 /// A group that is being filled, or waits to be written.
@@ -96,8 +100,9 @@ impl OpenGroup {
         group_bytes(self.payload_bytes, self.entries.len())
     }
 
-    pub(in crate::storage) fn is_durable(&self) -> bool {
-        self.durable
+    /// The logs that have entries in it.
+    pub(in crate::storage) fn members(&self) -> &[Member] {
+        &self.members
     }
 
     pub(in crate::storage) fn sync_due_ms(&self) -> i64 {
@@ -168,7 +173,8 @@ impl OpenGroup {
         if let Some(index) = known {
             let entry = &mut self.members[index];
             debug_assert_eq!(entry.slot, member.slot);
-            *entry = member;
+            let large_bytes = entry.large_bytes + member.large_bytes;
+            *entry = Member { large_bytes, ..member };
             return index;
         }
         self.members.push(member);
@@ -176,15 +182,21 @@ impl OpenGroup {
     }
 
     /// Writes header, entries and padding; the bytes are then readable and ready to be written.
+    /// The whole pages of the batches in `elsewhere` (entry and place, in order) are not written with
+    /// the group.
     pub(in crate::storage) fn seal(
         mut self,
-        place: GroupPlace,
+        placed: Placed,
+        bytes_before: u64,
         durable_through: u64,
+        elsewhere: &[(u32, SegmentPlace)],
     ) -> SealedGroup {
         let total = self.total_bytes();
-        let payload_bytes = u32::try_from(self.payload_bytes).expect("smaller than 4 GiB");
+        let without = self.place_entries(elsewhere);
+        let gone: usize = without.iter().map(Range::len).sum();
+        let payload_bytes = u32::try_from(self.payload_bytes - gone).expect("below 4 GiB");
         let header = GroupHeader::sealed(
-            place.file_seq,
+            placed.file_seq,
             self.shared.seq(),
             durable_through,
             payload_bytes,
@@ -202,16 +214,53 @@ impl OpenGroup {
         let held_bytes = self.held_bytes();
         let bytes = GroupBytes::new(self.buf.freeze(own_bytes), self.lent);
         let slots = self.members.iter().map(|member| member.slot).collect();
-        self.shared.seal(bytes.clone(), held_bytes, place, slots);
-        SealedGroup { shared: self.shared, bytes, members: self.members }
+        let slices = bytes.slices(&without);
+        let Placed { file_seq, pos, .. } = placed;
+        self.shared.seal(bytes, held_bytes, GroupPlace { file_seq, pos, bytes_before }, slots);
+        SealedGroup {
+            shared: self.shared,
+            slices,
+            bytes: (total - gone) as u64,
+            placed,
+            members: self.members,
+            durable: self.durable,
+            sync_due_ms: self.sync_due_ms,
+            held_bytes,
+        }
+    }
+
+    /// Lets the entries say where the batches lie on disk. Returns what lies elsewhere than in the
+    /// group.
+    fn place_entries(&mut self, placed: &[(u32, SegmentPlace)]) -> Vec<Range<usize>> {
+        let (mut without, mut gone) = (Vec::with_capacity(placed.len()), 0);
+        let mut placed = placed.iter().peekable();
+        for (entry, number) in self.entries.iter_mut().zip(0_u32..) {
+            if let Some((_, place)) = placed.next_if(|(other, _)| *other == number) {
+                let Range { start, end } = page_range(entry.batch_bytes());
+                let begin = entry.range().start;
+                without.push(begin + start..begin + end);
+                gone += end - start;
+                *entry = entry.placed(*place);
+            } else if gone > 0 && entry.kind() == Some(EntryKind::Append) {
+                *entry = entry.shifted(gone);
+            }
+        }
+        without
     }
 }
 
 /// A group on its way to the device.
 pub(in crate::storage) struct SealedGroup {
     pub(in crate::storage) shared: Rc<Group>,
-    pub(in crate::storage) bytes: GroupBytes,
+    /// What is written, `bytes` long.
+    pub(in crate::storage) slices: Vec<Bytes>,
+    pub(in crate::storage) bytes: u64,
+    pub(super) placed: Placed,
     pub(in crate::storage) members: Vec<Member>,
+    /// Synced before it is acknowledged.
+    pub(in crate::storage) durable: bool,
+    pub(super) sync_due_ms: i64,
+    pub(super) held_bytes: usize,
 }
 
 /// The whole pages of a batch that need not be copied: they lie in memory as they will lie on disk,

@@ -1,6 +1,8 @@
 //! The bytes of a sealed group: put together in one buffer, but for pages of large batches that stay
 //! where they were received.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 /// Pages of a large batch, in the memory in which it was received.
@@ -57,10 +59,15 @@ impl GroupBytes {
         }
     }
 
-    /// All slices of the group, in order.
-    pub(in crate::storage) fn slices(&self) -> Vec<Bytes> {
+    /// All slices of the group, in order, but for the ranges in `without`, which are in order too.
+    pub(in crate::storage) fn slices(&self, without: &[Range<usize>]) -> Vec<Bytes> {
         let mut slices = Vec::with_capacity(2 * self.lent.len() + 1);
-        self.add_range(0, self.len(), &mut slices);
+        let mut at = 0;
+        for gap in without {
+            self.add_range(at, gap.start, &mut slices);
+            at = gap.end;
+        }
+        self.add_range(at, self.len(), &mut slices);
         slices
     }
 }
@@ -81,7 +88,10 @@ mod tests {
             });
             let group = GroupBytes::new(Bytes::from(own), lent.collect());
             assert_eq!(group.len(), 64);
-            assert_eq!(group.slices().concat(), whole);
+            assert_eq!(group.slices(&[]).concat(), whole);
+            let without =
+                [whole[..4].to_vec(), whole[20..50].to_vec(), whole[60..].to_vec()].concat();
+            assert_eq!(group.slices(&[4..20, 50..60]).concat(), without);
             for start in 0..64 {
                 for end in start..=64 {
                     let mut slices = Vec::new();

@@ -20,17 +20,18 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::base::clock::Clock;
-use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
-use crate::base::limits::BLOCK_ALIGN;
+use crate::base::ids::{Offset, TopicPartition};
+use crate::base::limits::{BLOCK_ALIGN, LARGE_BATCH_BYTES};
 use crate::base::signal::Event;
 use crate::io::file::File;
 use crate::record::{RecordBatch, Stamp};
 
+use file_set::Placed;
 pub(in crate::storage) use file_set::{FileSet, FileSetConfig, SpareFile, file_number};
-use format::{EntryHeader, EntryKind, group_bytes};
-pub(in crate::storage) use group::Member;
-use group::{OpenGroup, SealedGroup, lent_pages};
-pub(in crate::storage) use shared_group::{Group, GroupPlace};
+use format::{SegmentPlace, group_bytes};
+use group::lent_pages;
+pub(in crate::storage) use group::{Member, OpenGroup, SealedGroup};
+pub(in crate::storage) use shared_group::Group;
 
 use super::copy_ledger::CopyLedger;
 use super::error::StorageError;
@@ -39,6 +40,13 @@ use super::latch::FailureLatch;
 /// Smallest buffer of a group: enough for a dozen small batches, little enough that a trickle does
 /// not fill the read cache with unused memory.
 const GROUP_BUFFER_BYTES_MIN: usize = 32 * 1024;
+
+/// How many times larger a group may be with batches that stay where they were received: a write
+/// and a sync for several of them cost little more than for one.
+const LENT_FACTOR: usize = 6;
+
+/// Bytes in segments that count as one of the journal: a replay only reads them.
+const EXTENT_BYTES_WEIGHT: u64 = 4;
 
 /// What the logs of one store have to say before they may be believed. Single-threaded.
 pub struct Journal {
@@ -63,6 +71,8 @@ struct JournalState {
     durable_through: u64,
     /// Files with groups that were written and not synced.
     dirty: Vec<(u64, File)>,
+    /// Segments with batches of such groups.
+    dirty_extents: Vec<File>,
     dirty_due_ms: i64,
     sync_requested: bool,
     in_flight: bool,
@@ -93,8 +103,9 @@ pub(in crate::storage) struct StageFor {
 }
 
 impl StageFor {
-    fn member(&self, end: Offset) -> Member {
+    fn member(&self, end: Offset, large_bytes: usize) -> Member {
         Member {
+            large_bytes,
             slot: self.slot,
             topic_partition: self.topic_partition,
             end,
@@ -118,6 +129,14 @@ pub(in crate::storage) struct Commit {
     pub(in crate::storage) group: Option<Rc<Group>>,
     /// Whether everything written so far is durable.
     pub(in crate::storage) durable: bool,
+}
+
+/// What was written straight into segments, together with a group.
+#[derive(Default)]
+pub(in crate::storage) struct WrittenExtents {
+    pub(in crate::storage) bytes: u64,
+    /// Files that are not synced; empty if the group is durable.
+    pub(in crate::storage) dirty: Vec<File>,
 }
 
 /// Where a replay must begin.
@@ -148,6 +167,7 @@ impl Journal {
             staged_bytes: 0,
             durable_through: parts.next_group - 1,
             dirty: Vec::new(),
+            dirty_extents: Vec::new(),
             dirty_due_ms: i64::MAX,
             sync_requested: false,
             in_flight: false,
@@ -198,18 +218,6 @@ impl Journal {
         self.state.borrow().staged_bytes
     }
 
-    /// The place of the next entry, for a log of which nothing is pending.
-    pub(in crate::storage) fn next_entry(&self) -> (u64, u32) {
-        let state = self.state.borrow();
-        match &state.filling {
-            Some(group) => {
-                let entries = u32::try_from(group.entry_count()).expect("bounded by its bytes");
-                (group.shared().seq(), entries)
-            }
-            None => (state.next_group, 0),
-        }
-    }
-
     /// Copies the batch into the group that is being filled: the one copy before its
     /// acknowledgement, but for pages that may stay where they were received.
     pub(in crate::storage) fn stage_batch(
@@ -229,7 +237,9 @@ impl Journal {
         } else if demand.flush_ms < i64::MAX {
             open.sync_by(self.clock.wall_ms().saturating_add(demand.flush_ms));
         }
-        let membership = note_member(open, demand, last.plus(1));
+        let large_bytes = batch.len_bytes();
+        let large_bytes = if large_bytes < LARGE_BATCH_BYTES { 0 } else { large_bytes };
+        let membership = note_member(open, demand, demand.member(last.plus(1), large_bytes));
         let group = open.shared().clone();
         state.staged_bytes += lent_bytes;
         drop(state);
@@ -238,29 +248,10 @@ impl Journal {
         Staged { group, start, entry, membership }
     }
 
-    /// Stages an entry without payload; always durable. `log_end` is the log's end then.
-    pub(in crate::storage) fn stage_control(
-        &self,
-        demand: &StageFor,
-        kind: EntryKind,
-        leader_epoch: LeaderEpoch,
-        first: Offset,
-        log_end: Offset,
-    ) -> Membership {
-        let mut state = self.state.borrow_mut();
-        let open = state.group_for(0, 0, self.group_bytes_max);
-        let entry = EntryHeader::control(kind, demand.topic_partition, leader_epoch, first);
-        open.push_control(entry);
-        let membership = note_member(open, demand, log_end);
-        drop(state);
-        self.staged.notify();
-        membership
-    }
-
-    /// Waits for something to write, writes one group (or syncs, if only that was asked), and says
-    /// whose it was. One caller at a time. If the future is dropped during the write, the store is
-    /// failed: nobody knows what reached the disk.
-    pub(in crate::storage) async fn commit(&self) -> Result<Commit, StorageError> {
+    /// Waits for something to write: a group, or nothing but a sync that was asked for. One caller
+    /// at a time. If what the caller does with the group is dropped before [`Journal::finish`], the
+    /// store is failed: nobody knows what reached the disk.
+    pub(in crate::storage) async fn next_group(&self) -> Result<Option<OpenGroup>, StorageError> {
         loop {
             self.latch.check()?;
             if self.state.borrow().in_flight {
@@ -268,10 +259,10 @@ impl Journal {
                 return Err(self.latch.trip("journal", &error));
             }
             if let Some(group) = self.take_next() {
-                return self.write_group(group).await;
+                return Ok(Some(group));
             }
             if self.state.borrow().sync_requested {
-                return self.sync().await;
+                return Ok(None);
             }
             self.latch.check_open()?;
             self.latch.or_wait(&self.staged).await;
@@ -280,7 +271,7 @@ impl Journal {
 
     fn take_next(&self) -> Option<OpenGroup> {
         let mut state = self.state.borrow_mut();
-        let next = state.sealed.pop_front().or_else(|| state.filling.take())?;
+        let mut next = state.sealed.pop_front().or_else(|| state.filling.take())?;
         state.in_flight = true;
         state.unplaced = Some(next.shared().seq());
         // Follows the load up at once and down slowly: a burst that needs two groups because the
@@ -288,76 +279,102 @@ impl Journal {
         let slowly = state.buffer_bytes - state.buffer_bytes / 8;
         let wanted = next.own_bytes().saturating_mul(2).max(slowly);
         state.buffer_bytes = wanted.max(GROUP_BUFFER_BYTES_MIN).min(self.group_bytes_max);
+        let due_ms = next.sync_due_ms().min(state.dirty_due_ms);
+        let is_due = due_ms < i64::MAX && due_ms <= self.clock.wall_ms();
+        if std::mem::take(&mut state.sync_requested) || is_due {
+            next.make_durable();
+        }
         Some(next)
     }
 
-    async fn write_group(&self, mut open: OpenGroup) -> Result<Commit, StorageError> {
-        let held_bytes = open.held_bytes();
-        let (durable, due_ms) = {
-            let mut state = self.state.borrow_mut();
-            let asked = std::mem::take(&mut state.sync_requested);
-            let now_ms = || self.clock.wall_ms();
-            let due_ms = open.sync_due_ms().min(state.dirty_due_ms);
-            let due = due_ms < i64::MAX && due_ms <= now_ms();
-            (asked || due || open.is_durable(), open.sync_due_ms())
-        };
-        if durable {
-            open.make_durable();
-        }
-        let sealed = match self.write_sealed(open, durable).await {
-            Ok(sealed) => sealed,
-            Err(error) => return Err(self.latch.trip("write of the journal", &error)),
-        };
+    /// Room for the group in a file.
+    pub(in crate::storage) async fn place(&self, open: &OpenGroup) -> Result<Placed, StorageError> {
+        let placed = self.files.place(open.total_bytes() as u64, open.shared().seq()).await;
+        placed.map_err(|error| self.latch.trip("write of the journal", &error))
+    }
+
+    /// The group's bytes as they will be written; the batches in `elsewhere` (entry and place, in
+    /// order) go to their segments instead.
+    pub(in crate::storage) fn seal(
+        &self,
+        open: OpenGroup,
+        placed: Placed,
+        elsewhere: &[(u32, SegmentPlace)],
+    ) -> SealedGroup {
         let mut state = self.state.borrow_mut();
-        state.in_flight = false;
-        state.staged_bytes -= held_bytes;
-        state.bytes_written += sealed.bytes.len() as u64;
-        if durable {
-            state.durable_through = sealed.shared.seq();
-            state.dirty.clear();
-            state.dirty_due_ms = i64::MAX;
-        } else {
-            state.dirty_due_ms = state.dirty_due_ms.min(due_ms);
-        }
-        drop(state);
-        self.room.notify();
-        Ok(Commit { members: sealed.members, group: Some(sealed.shared), durable })
+        state.unplaced = None;
+        let sealed = open.seal(placed, state.bytes_written, state.durable_through, elsewhere);
+        self.files.give_back(&sealed.placed, sealed.bytes);
+        sealed
     }
 
     /// Writes the group. A durable one is written so if nothing before it waits for a sync;
     /// otherwise a durable write alone would leave a hole before it, so the files are synced.
-    async fn write_sealed(&self, open: OpenGroup, durable: bool) -> std::io::Result<SealedGroup> {
-        let len = open.total_bytes() as u64;
-        let placed = self.files.place(len, open.shared().seq()).await?;
-        let (bytes_before, durable_through, clean) = {
-            let state = self.state.borrow();
-            (state.bytes_written, state.durable_through, state.dirty.is_empty())
-        };
-        let (file_seq, pos) = (placed.file_seq, placed.pos);
-        let sealed = open.seal(GroupPlace { file_seq, pos, bytes_before }, durable_through);
-        self.state.borrow_mut().unplaced = None;
-        placed.file.write_slices_at(sealed.bytes.slices(), pos, durable && clean).await?;
-        if !durable || !clean {
-            let mut state = self.state.borrow_mut();
-            if state.dirty.last().is_none_or(|(seq, _)| *seq != file_seq) {
-                state.dirty.push((file_seq, placed.file));
+    pub(in crate::storage) async fn write(&self, sealed: &mut SealedGroup) -> std::io::Result<()> {
+        let clean = self.state.borrow().dirty.is_empty();
+        let Placed { file, pos, .. } = &sealed.placed;
+        let slices = std::mem::take(&mut sealed.slices);
+        file.write_slices_at(slices, *pos, sealed.durable && clean).await
+    }
+
+    /// The group is written, and so are `extents` that belong to it: makes all of it durable where
+    /// it has to be and is not yet, and says whose it was.
+    pub(in crate::storage) async fn finish(
+        &self,
+        sealed: SealedGroup,
+        extents: &WrittenExtents,
+    ) -> Result<Commit, StorageError> {
+        let clean = self.note_dirty(&sealed, extents);
+        if sealed.durable && !clean {
+            let synced = self.sync_dirty().await;
+            synced.map_err(|error| self.latch.trip("sync of the journal", &error))?;
+        }
+        let mut state = self.state.borrow_mut();
+        state.in_flight = false;
+        state.staged_bytes -= sealed.held_bytes;
+        state.bytes_written += sealed.bytes + extents.bytes / EXTENT_BYTES_WEIGHT;
+        if sealed.durable {
+            state.become_durable(sealed.shared.seq());
+        } else {
+            state.dirty_due_ms = state.dirty_due_ms.min(sealed.sync_due_ms);
+        }
+        drop(state);
+        self.room.notify();
+        let SealedGroup { shared, members, durable, .. } = sealed;
+        Ok(Commit { members, group: Some(shared), durable })
+    }
+
+    /// Notes what a sync would have to cover. Returns whether there is nothing of that kind.
+    fn note_dirty(&self, sealed: &SealedGroup, extents: &WrittenExtents) -> bool {
+        let mut state = self.state.borrow_mut();
+        let clean = state.dirty.is_empty();
+        if !sealed.durable || !clean {
+            let Placed { file, file_seq, .. } = &sealed.placed;
+            if state.dirty.last().is_none_or(|(seq, _)| seq != file_seq) {
+                state.dirty.push((*file_seq, file.clone()));
             }
         }
-        if durable && !clean {
-            self.sync_dirty().await?;
-        }
-        Ok(sealed)
+        state.dirty_extents.extend(extents.dirty.iter().cloned());
+        clean
     }
 }
 
-fn note_member(open: &mut OpenGroup, demand: &StageFor, end: Offset) -> Membership {
+fn note_member(open: &mut OpenGroup, demand: &StageFor, member: Member) -> Membership {
     let group = open.shared().seq();
     let known = demand.membership.filter(|known| known.group == group).map(|known| known.index);
-    let index = open.note_member(known, demand.member(end));
+    let index = open.note_member(known, member);
     Membership { group, index }
 }
 
 impl JournalState {
+    /// All through `group` is durable.
+    fn become_durable(&mut self, group: u64) {
+        self.durable_through = group;
+        self.dirty.clear();
+        self.dirty_extents.clear();
+        self.dirty_due_ms = i64::MAX;
+    }
+
     /// The group that takes the next entry; a full one is set aside to be written.
     fn group_for(
         &mut self,
@@ -373,7 +390,8 @@ impl JournalState {
         if self.filling.is_none() {
             let usual = self.buffer_bytes.max(GROUP_BUFFER_BYTES_MIN).min(group_bytes_max);
             let capacity = usual.max(group_bytes(batch_bytes, 1) - lent_bytes);
-            let open = OpenGroup::new(self.next_group, capacity, group_bytes_max);
+            let bytes_max = group_bytes_max * LENT_FACTOR;
+            let open = OpenGroup::new(self.next_group, capacity, bytes_max);
             self.next_group += 1;
             self.staged_bytes += open.held_bytes();
             self.filling = Some(open);

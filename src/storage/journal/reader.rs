@@ -36,12 +36,33 @@ struct FoundFile {
     prewritten: bool,
 }
 
+/// Where batches are found that were written straight into segments.
+pub(in crate::storage) trait LargeBatches {
+    /// The batch of this entry of group `seq`, as it lies in its segment.
+    async fn find(
+        &self,
+        seq: u64,
+        number: u32,
+        entry: &EntryHeader,
+    ) -> Result<LargeFound, RecoveryError>;
+}
+
+/// What [`LargeBatches::find`] found.
+pub(in crate::storage) enum LargeFound {
+    /// Nobody needs it: the log is gone, or a checkpoint has the batch.
+    NotNeeded,
+    Missing,
+    Batch(Bytes),
+}
+
 /// A whole group.
 pub(in crate::storage) struct ReplayedGroup {
     pub(in crate::storage) seq: u64,
     /// From its header to its padding.
     pub(in crate::storage) bytes: Bytes,
     pub(in crate::storage) file: PathBuf,
+    /// The batches that lie in segments, by the numbers of their entries.
+    pub(in crate::storage) large: Vec<(u32, Bytes)>,
 }
 
 impl ReplayedGroup {
@@ -50,6 +71,12 @@ impl ReplayedGroup {
         GroupHeader::peek(&self.bytes)
             .and_then(|header| header.entries(&self.bytes))
             .expect("checked when it was read")
+    }
+
+    /// The batch of entry `number`, which lies in a segment.
+    pub(in crate::storage) fn large_batch(&self, number: u32) -> Bytes {
+        let found = self.large.iter().find(|(other, _)| *other == number);
+        found.expect("found when the group was read").1.clone()
     }
 }
 
@@ -112,13 +139,14 @@ impl JournalReader {
     /// `Corrupt` if the chain ends before a group that was durable.
     pub(in crate::storage) async fn next(
         &mut self,
+        large: &impl LargeBatches,
     ) -> Result<Option<ReplayedGroup>, RecoveryError> {
         if self.clean {
             return Ok(None);
         }
         loop {
             if let Some(index) = self.current {
-                if let Some(group) = self.group_at(index).await? {
+                if let Some(group) = self.group_at(index, large).await? {
                     return Ok(Some(group));
                 }
                 let seq = self.files[index].header.map_or(0, |header| header.0);
@@ -154,7 +182,11 @@ impl JournalReader {
         self.files.iter().map(spare).collect()
     }
 
-    async fn group_at(&mut self, index: usize) -> Result<Option<ReplayedGroup>, RecoveryError> {
+    async fn group_at(
+        &mut self,
+        index: usize,
+        large: &impl LargeBatches,
+    ) -> Result<Option<ReplayedGroup>, RecoveryError> {
         let Some((file_seq, _)) = self.files[index].header else { return Ok(None) };
         let head = self.bytes_at(index, self.pos, BLOCK_ALIGN).await?;
         let Some(header) = GroupHeader::peek(&head) else { return Ok(None) };
@@ -168,7 +200,9 @@ impl JournalReader {
         if !is_whole(&bytes, len) {
             return Ok(None);
         }
+        let Some(large) = find_large(&bytes, self.expected, large).await? else { return Ok(None) };
         let group = ReplayedGroup {
+            large,
             seq: self.expected,
             bytes: bytes.slice(..len),
             file: self.files[index].path.clone(),
@@ -327,18 +361,40 @@ fn is_whole(bytes: &Bytes, len: usize) -> bool {
     let entries = GroupHeader::peek(bytes).and_then(|header| header.entries(bytes));
     let Some(entries) = entries else { return false };
     entries.iter().all(|entry| match entry.kind() {
-        Some(EntryKind::Append) => batch_is_whole(entry, bytes),
-        Some(EntryKind::SegmentExtent) | None => false,
-        Some(_) => true,
+        Some(EntryKind::Append) => {
+            let range = entry.range();
+            range.start >= GROUP_HEADER_BYTES
+                && bytes.get(range).is_some_and(|batch| batch_is_whole(entry, batch))
+        }
+        Some(_) => true, // of the large lane: looked at where they are
+        None => false,
     })
 }
 
-fn batch_is_whole(entry: &EntryHeader, group: &[u8]) -> bool {
-    let range = entry.range();
-    if range.start < GROUP_HEADER_BYTES {
-        return false;
+/// The batches of a group that lie in segments; `None` if one is not there.
+async fn find_large(
+    group: &Bytes,
+    seq: u64,
+    large: &impl LargeBatches,
+) -> Result<Option<Vec<(u32, Bytes)>>, RecoveryError> {
+    let entries = GroupHeader::peek(group).and_then(|header| header.entries(group));
+    let entries = entries.unwrap_or_default().iter().zip(0..);
+    let mut found = Vec::new();
+    for (entry, number) in
+        entries.filter(|(entry, _)| entry.kind() == Some(EntryKind::SegmentExtent))
+    {
+        match large.find(seq, number, entry).await? {
+            LargeFound::Batch(batch) if batch_is_whole(entry, &batch) => {
+                found.push((number, batch))
+            }
+            LargeFound::NotNeeded => {}
+            LargeFound::Batch(_) | LargeFound::Missing => return Ok(None),
+        }
     }
-    let Some(bytes) = group.get(range) else { return false };
+    Ok(Some(found))
+}
+
+fn batch_is_whole(entry: &EntryHeader, bytes: &[u8]) -> bool {
     let Ok((batch, rest)) = StoredBatch::split_first(bytes) else { return false };
     rest.is_empty()
         && batch.base_offset() == entry.first()

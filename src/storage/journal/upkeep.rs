@@ -1,10 +1,44 @@
-//! What happens to the journal beside commits: syncs without a group, where a replay begins, files
+//! What happens to the journal beside batches and their commits: control entries, syncs without a group, where a replay begins, files
 //! that nothing needs any more.
 
+use crate::base::ids::{LeaderEpoch, Offset};
+
 use super::super::error::StorageError;
-use super::{Commit, Group, Journal, OpenGroup, ReplayFrom};
+use super::format::{EntryHeader, EntryKind};
+use super::{Commit, Group, Journal, Membership, OpenGroup, ReplayFrom, StageFor, note_member};
 
 impl Journal {
+    /// The place of the next entry, for a log of which nothing is pending.
+    pub(in crate::storage) fn next_entry(&self) -> (u64, u32) {
+        let state = self.state.borrow();
+        match &state.filling {
+            Some(group) => {
+                let entries = u32::try_from(group.entry_count()).expect("bounded by its bytes");
+                (group.shared().seq(), entries)
+            }
+            None => (state.next_group, 0),
+        }
+    }
+
+    /// Stages an entry without payload; always durable. `log_end` is the log's end then.
+    pub(in crate::storage) fn stage_control(
+        &self,
+        demand: &StageFor,
+        kind: EntryKind,
+        leader_epoch: LeaderEpoch,
+        first: Offset,
+        log_end: Offset,
+    ) -> Membership {
+        let mut state = self.state.borrow_mut();
+        let open = state.group_for(0, 0, self.group_bytes_max);
+        let entry = EntryHeader::control(kind, demand.topic_partition, leader_epoch, first);
+        open.push_control(entry);
+        let membership = note_member(open, demand, demand.member(log_end, 0));
+        drop(state);
+        self.staged.notify();
+        membership
+    }
+
     /// Whether written records wait for a sync that is due by now (`flush.ms`).
     pub(in crate::storage) fn sync_due(&self, now_ms: i64) -> bool {
         let state = self.state.borrow();
@@ -47,7 +81,8 @@ impl Journal {
         self.files.release_before(file_seq);
     }
 
-    pub(super) async fn sync(&self) -> Result<Commit, StorageError> {
+    /// Makes what was written durable; for when [`Journal::next_group`] had no group.
+    pub(in crate::storage) async fn sync(&self) -> Result<Commit, StorageError> {
         {
             let mut state = self.state.borrow_mut();
             state.sync_requested = false;
@@ -58,15 +93,17 @@ impl Journal {
         }
         let mut state = self.state.borrow_mut();
         state.in_flight = false;
-        state.durable_through = state.first_waiting() - 1;
-        state.dirty.clear();
-        state.dirty_due_ms = i64::MAX;
+        let last = state.first_waiting() - 1;
+        state.become_durable(last);
         Ok(Commit { members: Vec::new(), group: None, durable: true })
     }
 
     pub(super) async fn sync_dirty(&self) -> std::io::Result<()> {
-        let dirty = self.state.borrow().dirty.clone();
-        for (_, file) in dirty {
+        let (extents, groups) = {
+            let state = self.state.borrow();
+            (state.dirty_extents.clone(), state.dirty.clone())
+        };
+        for file in extents.into_iter().chain(groups.into_iter().map(|(_, file)| file)) {
             file.datasync().await?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use crate::base::ids::{LeaderEpoch, Offset};
 use crate::record::{ProducerStamp, RecordBatch, Stamp, StoredBatch};
 
 use super::super::error::FollowerAppendError;
-use super::super::journal::format::EntryKind;
+use super::super::journal::format::{EntryKind, SegmentPlace};
 use super::super::journal::{Group, Journal, StageFor, Staged};
 use super::super::producer_table::ProducerTable;
 use super::{Log, TailBatch};
@@ -129,17 +129,27 @@ impl Log {
             journal.stage_batch(&self.demand(durable), batch, stamp, last_offset);
         self.membership = Some(membership);
         let len = u32::try_from(batch.len_bytes()).expect("a batch is smaller than 2 GiB");
-        let tail = TailBatch { group, start, len, entry, base_offset, last_offset, max_timestamp };
+        let tail = TailBatch {
+            group,
+            start,
+            len,
+            entry,
+            base_offset,
+            last_offset,
+            max_timestamp,
+            place: None,
+        };
         self.take_batch(tail, stamp.leader_epoch, batch.producer());
         Appended { base_offset, last_offset, max_timestamp }
     }
 
-    /// Takes a batch that recovery read from a journal.
+    /// Takes a batch that recovery read from a journal, or at `place` of a segment.
     pub(in crate::storage) fn replay_append(
         &mut self,
         group: &Rc<Group>,
         (entry, start): (u32, u32),
         batch: StoredBatch<'_>,
+        place: Option<SegmentPlace>,
     ) {
         let tail = TailBatch {
             group: group.clone(),
@@ -149,6 +159,7 @@ impl Log {
             base_offset: batch.base_offset(),
             last_offset: batch.last_offset(),
             max_timestamp: batch.max_timestamp(),
+            place,
         };
         self.take_batch(tail, batch.leader_epoch(), batch.producer());
         self.on_written(self.log_end, self.truncations);

@@ -3,10 +3,12 @@
 //! Not here: the high watermark and everything that waits (`partition`). Nothing in here waits;
 //! reads are planned here and done by the plan.
 //! Held in `Rc<RefCell<Log>>` by the store and by its partition; never borrowed across an `.await`.
-//! The methods are spread by verb: `append`, `truncate`, `write_behind`, `read_plan`,
-//! `timestamp_plan`.
+//! The methods are spread by verb: `append`, `large_lane`, `truncate`, `write_behind`, `adoption`,
+//! `read_plan`, `timestamp_plan`.
 
+mod adoption;
 mod append;
+mod large_lane;
 mod read_plan;
 mod state;
 mod tail;
@@ -18,6 +20,7 @@ use std::rc::Rc;
 
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 
+pub(super) use adoption::Match;
 pub use append::{Appended, StampChoice};
 pub use read_plan::ReadPlan;
 pub use state::LogState;
@@ -74,6 +77,10 @@ pub(super) struct QueueFlags {
     pub(super) ready: bool,
     /// In the list of logs with written bytes that are not durable.
     pub(super) unsynced: bool,
+    /// A commit waits to write an extent of it.
+    pub(super) claimed: bool,
+    /// An extent of it is being written: only one may be.
+    pub(super) writing: bool,
 }
 
 impl Log {

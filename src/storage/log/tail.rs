@@ -9,6 +9,7 @@ use crate::base::ids::Offset;
 use crate::record::stored_batches;
 
 use super::super::journal::Group;
+use super::super::journal::format::SegmentPlace;
 
 /// A run is closed at this size, so that the walk to one batch in it stays short.
 const RUN_BYTES_MAX: u32 = 64 * 1024;
@@ -24,6 +25,7 @@ pub(in crate::storage) struct Run {
     end: u32,
     first_entry: u32,
     last_entry: u32,
+    place: Option<SegmentPlace>,
 }
 
 /// One batch that comes to the tail.
@@ -35,6 +37,8 @@ pub(in crate::storage) struct TailBatch {
     pub(in crate::storage) base_offset: Offset,
     pub(in crate::storage) last_offset: Offset,
     pub(in crate::storage) max_timestamp: i64,
+    /// Where it lies, if recovery found it in a segment.
+    pub(in crate::storage) place: Option<SegmentPlace>,
 }
 
 impl Run {
@@ -64,6 +68,11 @@ impl Run {
 
     pub(in crate::storage) fn group(&self) -> &Rc<Group> {
         &self.group
+    }
+
+    /// Where it lies, if recovery found it in a segment.
+    pub(in crate::storage) fn place(&self) -> Option<SegmentPlace> {
+        self.place
     }
 
     /// Group and entry of the first batch.
@@ -111,6 +120,7 @@ impl Tail {
             end: batch.start + batch.len,
             first_entry: batch.entry,
             last_entry: batch.entry,
+            place: batch.place,
         });
     }
 

@@ -91,7 +91,7 @@ impl Log {
         self.plan_extent(self.key(segment.base_offset), false, segment.file_bytes, now_ms)
     }
 
-    fn seal_snapshot(&self, segment: &Segment) -> SegmentSnapshot {
+    pub(super) fn seal_snapshot(&self, segment: &Segment) -> SegmentSnapshot {
         let mut epochs =
             EpochHistory::from_entries(self.epochs.entries().to_vec()).expect("a history is one");
         epochs.truncate_end(self.segment_end);
@@ -112,47 +112,31 @@ impl Log {
         let limits = self.files.limits();
         let room = self.config.segment_bytes.saturating_sub(pos);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(limits.extent_bytes);
-        let (mut blocks, mut bytes, mut run_count): (Vec<BlockPlan>, usize, usize) =
-            Default::default();
-        for run in self.tail.unsettled().take_while(|run| run.last_offset < self.written_end) {
-            let len = run.len_bytes();
-            // A large batch has a block of its own, to be written from where it lies.
-            let joins = len < LARGE_BATCH_BYTES
-                && blocks.last().is_some_and(|last| {
-                    !last.is_large() && last.payload_bytes + len <= limits.block_bytes
-                });
-            let before = if joins {
-                blocks.last().map_or(0, |last| block_bytes(last.payload_bytes))
-            } else {
-                0
-            };
-            let held = if joins { blocks.last().map_or(0, |last| last.payload_bytes) } else { 0 };
-            let after = bytes - before + block_bytes(held + len);
-            if run_count > 0 && after > room {
-                break;
-            }
-            bytes = after;
-            run_count += 1;
-            match blocks.last_mut().filter(|_| joins) {
-                Some(block) => block.add(run),
-                None => blocks.push(BlockPlan::of(run)),
+        let runs = self.tail.unsettled().take_while(|run| run.last_offset < self.written_end);
+        let blocks = pack_blocks(runs, limits.block_bytes, room);
+        let truncations = self.truncations;
+        let mut plan =
+            ExtentPlan { key, creates, pos, blocks, is_named: false, truncations, now_ms };
+        self.fill(&mut plan);
+        WriteStep::Extent(plan)
+    }
+
+    /// Gives a plan its bytes.
+    pub(in crate::storage) fn fill(&self, plan: &mut ExtentPlan) {
+        let mut runs = self.tail.unsettled();
+        for block in &mut plan.blocks {
+            for run in runs.by_ref().take(block.run_count) {
+                let is_here = run.add_to(&mut block.slices);
+                assert!(is_here, "what is not in a segment stays in memory");
             }
         }
-        WriteStep::Extent(ExtentPlan {
-            key,
-            creates,
-            pos,
-            blocks,
-            run_count,
-            truncations: self.truncations,
-            now_ms,
-        })
     }
 
     /// The extent's write is complete. Returns the groups that nothing waits for any more. If the
     /// log was truncated meanwhile, the write never happened: its place is written again.
     pub(in crate::storage) fn extent_written(&mut self, plan: &ExtentPlan) -> Vec<Rc<Group>> {
         if self.truncations != plan.truncations {
+            self.leave_dead(plan);
             return Vec::new();
         }
         if plan.creates {
@@ -180,7 +164,7 @@ impl Log {
         let last = plan.blocks.last().map_or(Offset(-1), |block| block.last_offset);
         self.segment_end = last.plus(1);
         self.check_invariants();
-        self.tail.settle(plan.run_count)
+        self.tail.settle(plan.run_count())
     }
 
     /// The segment is closed on disk.
@@ -223,30 +207,54 @@ impl Log {
     }
 }
 
+/// Packs runs into blocks of about `block_bytes`, as many as go into `room` bytes of a file, but at
+/// least one. Their bytes come later.
+pub(super) fn pack_blocks<'a>(
+    runs: impl Iterator<Item = &'a Run>,
+    block_bytes_max: usize,
+    room: usize,
+) -> Vec<BlockPlan> {
+    let (mut blocks, mut bytes): (Vec<BlockPlan>, usize) = Default::default();
+    for run in runs {
+        let len = run.len_bytes();
+        // A large batch has a block of its own, to be written from where it lies.
+        let joins = len < LARGE_BATCH_BYTES
+            && blocks.last().is_some_and(|last| {
+                !last.is_large() && last.payload_bytes + len <= block_bytes_max
+            });
+        let held = blocks.last().filter(|_| joins).map_or(0, |last| last.payload_bytes);
+        let before = if joins { block_bytes(held) } else { 0 };
+        let after = bytes - before + block_bytes(held + len);
+        if !blocks.is_empty() && after > room {
+            break;
+        }
+        bytes = after;
+        match blocks.last_mut().filter(|_| joins) {
+            Some(block) => block.add(run),
+            None => blocks.push(BlockPlan::of(run)),
+        }
+    }
+    blocks
+}
+
 impl BlockPlan {
-    fn of(run: &Run) -> BlockPlan {
-        let mut block = BlockPlan {
-            payload_bytes: 0,
+    pub(super) fn of(run: &Run) -> BlockPlan {
+        BlockPlan {
+            payload_bytes: run.len_bytes(),
             slices: Vec::new(),
+            run_count: 1,
             is_one_batch: run.is_single(),
             base_offset: run.base_offset,
             last_offset: run.last_offset,
             max_timestamp: run.max_timestamp,
-        };
-        block.take(run);
-        block
+        }
     }
 
-    fn add(&mut self, run: &Run) {
+    pub(super) fn add(&mut self, run: &Run) {
+        self.payload_bytes += run.len_bytes();
+        self.run_count += 1;
         self.is_one_batch = false;
         self.last_offset = run.last_offset;
         self.max_timestamp = self.max_timestamp.max(run.max_timestamp);
-        self.take(run);
-    }
-
-    fn take(&mut self, run: &Run) {
-        let is_here = run.add_to(&mut self.slices);
-        assert!(is_here, "what is not in a segment stays in memory");
-        self.payload_bytes += run.len_bytes();
     }
 }

@@ -95,8 +95,11 @@ pub(in crate::storage) struct SegmentFiles {
     read_ahead: ReadAhead,
     open: RefCell<FxHashMap<SegmentKey, Rc<OpenSegment>>>,
     clock: Cell<u64>,
-    unsynced: RefCell<FxHashSet<SegmentKey>>,
+    /// Segments with writes that no sync has covered, each with the number of the last.
+    unsynced: Noted,
     unsynced_dirs: RefCell<FxHashSet<PathBuf>>,
+    /// Segments whose names may not be durable, each with a number of its own.
+    unsynced_names: Noted,
     known_dirs: RefCell<FxHashSet<TopicPartition>>,
 }
 
@@ -119,6 +122,7 @@ impl SegmentFiles {
             clock: Cell::new(0),
             unsynced: RefCell::default(),
             unsynced_dirs: RefCell::default(),
+            unsynced_names: RefCell::default(),
             known_dirs: RefCell::default(),
         })
     }
@@ -185,23 +189,55 @@ impl SegmentFiles {
         }
         let dir = self.partition_dir(key.topic_partition);
         self.unsynced_dirs.borrow_mut().insert(dir);
+        self.unsynced_names.borrow_mut().insert(key, self.tick());
         self.forget(key);
         Ok(self.hold(key, file))
     }
 
+    /// Notes a segment that recovery found: neither its name nor what is in it need be durable.
+    pub(in crate::storage) fn note_found(&self, key: SegmentKey) {
+        let dir = self.partition_dir(key.topic_partition);
+        self.unsynced_dirs.borrow_mut().extend(dir.ancestors().take(4).map(Path::to_owned));
+        self.note_written(key);
+    }
+
+    /// The open file of a segment that the large lane may write to: one whose name is durable.
+    /// Says also whether there are writes to it that no sync has covered.
+    pub(in crate::storage) fn for_large(&self, key: SegmentKey) -> Option<(Rc<OpenSegment>, bool)> {
+        if self.unsynced_names.borrow().contains_key(&key) {
+            return None;
+        }
+        Some((self.held(key)?, self.unsynced.borrow().contains_key(&key)))
+    }
+
+    /// Makes a segment's name durable.
+    pub(in crate::storage) async fn sync_names(&self, key: SegmentKey) -> io::Result<()> {
+        let number = self.unsynced_names.borrow().get(&key).copied();
+        // All of them, whatever is noted: a sync of somebody else's may be under way.
+        let dir = self.partition_dir(key.topic_partition);
+        let dirs: Vec<&Path> = dir.ancestors().take(4).collect();
+        for dir in dirs.into_iter().rev() {
+            self.disk.sync_dir(dir).await?;
+        }
+        are_durable(&self.unsynced_names, number.map(|number| (key, number)));
+        Ok(())
+    }
+
     /// Notes a completed write that no sync has covered.
     pub(in crate::storage) fn note_written(&self, key: SegmentKey) {
-        self.unsynced.borrow_mut().insert(key);
+        self.unsynced.borrow_mut().insert(key, self.tick());
     }
 
     /// Makes every segment write, and every new name, that was completed before this call durable.
     pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
+        let names = numbered(&self.unsynced_names);
+        let written = numbered(&self.unsynced);
         // Parents first: a name below one that is lost would be lost with it.
         let mut dirs: Vec<PathBuf> = self.unsynced_dirs.take().into_iter().collect();
         dirs.sort_unstable();
-        let syncs = self.unsynced.take().into_iter().map(|key| async move {
+        let syncs = written.iter().map(|(key, _)| async move {
             // It may be gone: its partition was deleted meanwhile.
-            match missing_is_none(self.open(key).await)? {
+            match missing_is_none(self.open(*key).await)? {
                 Some(segment) => segment.file.datasync().await,
                 None => Ok(()),
             }
@@ -212,6 +248,8 @@ impl SegmentFiles {
         for dir in dirs {
             missing_is_none(self.disk.sync_dir(&dir).await)?;
         }
+        are_durable(&self.unsynced, written);
+        are_durable(&self.unsynced_names, names);
         Ok(())
     }
 
@@ -256,6 +294,7 @@ impl SegmentFiles {
     pub(in crate::storage) async fn remove_segment(&self, key: SegmentKey) -> io::Result<()> {
         self.forget(key);
         self.unsynced.borrow_mut().remove(&key);
+        self.unsynced_names.borrow_mut().remove(&key);
         for extension in ["log", "index", "snapshot"] {
             missing_is_none(self.disk.remove_file(&self.path(key, extension)).await)?;
         }
@@ -269,7 +308,8 @@ impl SegmentFiles {
     ) -> io::Result<()> {
         self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
         self.read_ahead.forget(|key| key.topic_partition == topic_partition);
-        self.unsynced.borrow_mut().retain(|key| key.topic_partition != topic_partition);
+        self.unsynced.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.unsynced_names.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
         self.known_dirs.borrow_mut().remove(&topic_partition);
         let dir = self.partition_dir(topic_partition);
         missing_is_none(self.disk.remove_dir_all(&dir).await)?;
@@ -451,6 +491,23 @@ impl SegmentFiles {
     fn tick(&self) -> u64 {
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
+    }
+}
+
+/// What needs a sync, each with the number under which it was noted.
+type Noted = RefCell<FxHashMap<SegmentKey, u64>>;
+
+fn numbered(noted: &Noted) -> Vec<(SegmentKey, u64)> {
+    noted.borrow().iter().map(|(key, number)| (*key, *number)).collect()
+}
+
+/// These were synced; what was noted again meanwhile stays.
+fn are_durable(noted: &Noted, synced: impl IntoIterator<Item = (SegmentKey, u64)>) {
+    let mut noted = noted.borrow_mut();
+    for (key, number) in synced {
+        if noted.get(&key) == Some(&number) {
+            noted.remove(&key);
+        }
     }
 }
 

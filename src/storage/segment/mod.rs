@@ -7,6 +7,7 @@
 //! writes nothing). The index is derived: it is rebuilt from the block headers when it does not
 //! check.
 
+mod adopt;
 mod block;
 mod files;
 mod index;
@@ -21,8 +22,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::base::ids::{Offset, TopicPartition};
 
+pub(super) use adopt::{Adopted, adopt_next, read_large};
 pub(super) use block::block_bytes;
-pub(super) use files::{SegmentFiles, SegmentLimits, missing_is_none};
+pub(super) use files::{OpenSegment, SegmentFiles, SegmentLimits, missing_is_none};
 pub(super) use index::{IndexEntry, IndexMark, push as push_entry};
 pub(super) use reader::SegmentReader;
 pub(super) use time_look_up::latest_batch;

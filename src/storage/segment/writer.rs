@@ -26,6 +26,8 @@ pub(in crate::storage) struct BlockPlan {
     /// The batches' bytes in order. Each slice is of whole batches, unless there is only one batch.
     pub(in crate::storage) slices: Vec<Bytes>,
     pub(in crate::storage) is_one_batch: bool,
+    /// Runs of the log's tail that it takes.
+    pub(in crate::storage) run_count: usize,
     pub(in crate::storage) payload_bytes: usize,
     pub(in crate::storage) base_offset: Offset,
     pub(in crate::storage) last_offset: Offset,
@@ -39,14 +41,29 @@ pub(in crate::storage) struct ExtentPlan {
     pub(in crate::storage) creates: bool,
     pub(in crate::storage) pos: u64,
     pub(in crate::storage) blocks: Vec<BlockPlan>,
-    /// Runs of the log's tail that it takes.
-    pub(in crate::storage) run_count: usize,
+    /// Whether an entry of the journal names its place.
+    pub(in crate::storage) is_named: bool,
     /// The log's count of truncations when it was planned: another one voids it.
     pub(in crate::storage) truncations: u64,
     pub(in crate::storage) now_ms: i64,
 }
 
 impl ExtentPlan {
+    /// Runs of the log's tail that it takes.
+    pub(in crate::storage) fn run_count(&self) -> usize {
+        self.blocks.iter().map(|block| block.run_count).sum()
+    }
+
+    /// Where each of its blocks lies.
+    pub(in crate::storage) fn places(&self) -> impl Iterator<Item = (&BlockPlan, u64)> {
+        let mut pos = self.pos;
+        self.blocks.iter().map(move |block| {
+            let place = pos;
+            pos += block_bytes(block.payload_bytes) as u64;
+            (block, place)
+        })
+    }
+
     /// Bytes in the file.
     pub(in crate::storage) fn file_bytes(&self) -> usize {
         self.blocks.iter().map(|block| block_bytes(block.payload_bytes)).sum()
@@ -54,9 +71,8 @@ impl ExtentPlan {
 
     /// The index entries of its blocks, if everything before them reached `max_timestamp`.
     pub(in crate::storage) fn index_entries(&self, mut max_timestamp: i64) -> Vec<IndexEntry> {
-        let mut pos = self.pos;
         let mut entries = Vec::with_capacity(self.blocks.len());
-        for block in &self.blocks {
+        for (block, pos) in self.places() {
             max_timestamp = max_timestamp.max(block.max_timestamp);
             entries.push(IndexEntry {
                 base_offset: block.base_offset,
@@ -65,14 +81,13 @@ impl ExtentPlan {
                 payload_bytes: u32::try_from(block.payload_bytes).expect("below 4 GiB"),
                 max_timestamp_so_far: max_timestamp,
             });
-            pos += block_bytes(block.payload_bytes) as u64;
         }
         entries
     }
 
     /// The bytes to write. Small batches are copied into it, the one copy of record bytes behind
     /// the acknowledgement; of a large one only what shares a page with a block's ends.
-    fn assemble(&self, files: &SegmentFiles) -> Vec<Bytes> {
+    pub(in crate::storage) fn assemble(&self, files: &SegmentFiles) -> Vec<Bytes> {
         let mut pieces = Vec::new();
         let mut copied: &[BlockPlan] = &[];
         for (index, block) in self.blocks.iter().enumerate() {
@@ -207,10 +222,14 @@ async fn write(files: &Rc<SegmentFiles>, plan: &ExtentPlan) -> std::io::Result<(
         if plan.creates { files.create(plan.key).await? } else { files.open(plan.key).await? };
     segment.file().write_slices_at(plan.assemble(files), plan.pos, false).await?;
     files.note_written(plan.key);
+    if plan.creates && plan.blocks.iter().any(BlockPlan::is_large) {
+        // The large lane begins where a name is durable.
+        files.sync_names(plan.key).await?;
+    }
     Ok(())
 }
 
-async fn seal(
+pub(in crate::storage) async fn seal(
     files: &Rc<SegmentFiles>,
     log: &Rc<RefCell<Log>>,
     snapshot: SegmentSnapshot,

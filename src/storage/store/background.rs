@@ -183,10 +183,7 @@ impl Store {
         let mut picked: Vec<(SlotOf, LogRef)> = Vec::new();
         while picked.len() < WRITES_AT_ONCE {
             let Some((slot, log)) = self.next_to_write() else { break };
-            // What is left of it after its first extent is queued again then.
-            if picked.iter().all(|(other, _)| *other != slot) {
-                picked.push((slot, log));
-            }
+            picked.push((slot, log));
         }
         picked
     }
@@ -197,13 +194,27 @@ impl Store {
             let Some(slot) = ready else { break };
             if let Some(log) = self.log_in(slot) {
                 log.borrow_mut().flags().ready = false;
+                if self.begin_write(&log) {
+                    return Some((slot, log));
+                }
+            }
+        }
+        loop {
+            let (slot, log) = self.pressing()?;
+            self.aging.borrow_mut().pop_front();
+            log.borrow_mut().flags().aging = false;
+            if self.begin_write(&log) {
                 return Some((slot, log));
             }
         }
-        let (slot, log) = self.pressing()?;
-        self.aging.borrow_mut().pop_front();
-        log.borrow_mut().flags().aging = false;
-        Some((slot, log))
+    }
+
+    /// Whether nobody else writes an extent of the log; nobody else does from now on. A log that
+    /// its commit writes is queued again by it.
+    fn begin_write(&self, log: &LogRef) -> bool {
+        let mut log = log.borrow_mut();
+        let flags = log.flags();
+        !flags.claimed && !std::mem::replace(&mut flags.writing, true)
     }
 
     async fn write_log(&self, slot: SlotOf, log: &LogRef) -> Result<(), StorageError> {
@@ -214,6 +225,7 @@ impl Store {
             let left = log.has_unsettled_written() && !log.is_deleted();
             let whole_extent = log.unsettled_bytes() >= self.config.extent_bytes;
             let flags = log.flags();
+            flags.writing = false;
             if left && !flags.aging {
                 // What is left waited as long as the others at the front.
                 flags.aging = true;
@@ -224,6 +236,7 @@ impl Store {
                 self.ready.borrow_mut().push_back(slot);
             }
         }
+        self.written_behind.notify();
         if self.checkpoint_is_due() {
             self.work.notify();
         }

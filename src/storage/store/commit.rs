@@ -1,9 +1,12 @@
 //! Group commit as the logs see it.
 
+use futures_lite::future::zip;
+
 use crate::base::ids::{Offset, TopicPartition};
 
 use super::super::error::StorageError;
 use super::super::journal::Commit;
+use super::large_lane::{LargeExtent, placed_entries};
 use super::{LogRef, SlotOf, Store};
 
 /// A log whose ends a commit moved.
@@ -35,16 +38,34 @@ impl Store {
     /// `Failed`: the write failed, now or earlier; nothing more will be acknowledged.
     pub async fn commit_group(&self) -> Result<CommittedGroup, StorageError> {
         let _turn = self.commit_gate.enter().await;
-        let commit = self.journal.commit().await?;
-        let committed = self.apply(&commit);
+        let Some(group) = self.journal.next_group().await? else {
+            let commit = self.journal.sync().await?;
+            return Ok(self.applied(&commit, Vec::new()));
+        };
+        let placed = self.journal.place(&group).await?;
+        let claimed = self.claim_large(&group).await?;
+        let mut extents = self.plan_large(&group, claimed);
+        let elsewhere = placed_entries(&extents, group.shared().seq());
+        let mut sealed = self.journal.seal(group, placed, &elsewhere);
+        let durable = sealed.durable;
+        let written =
+            zip(self.journal.write(&mut sealed), self.write_large(&mut extents, durable)).await;
+        let failed = |error: std::io::Error| self.latch.trip("write of the journal", &error);
+        let written = written.0.and(written.1).map_err(failed)?;
+        let commit = self.journal.finish(sealed, &written).await?;
+        Ok(self.applied(&commit, extents))
+    }
+
+    fn applied(&self, commit: &Commit, extents: Vec<LargeExtent>) -> CommittedGroup {
+        let committed = self.apply(commit, extents);
         let idle = self.latch.check_open().is_err() && self.journal.is_idle();
         if idle || self.has_write_work() || self.checkpoint_is_due() {
             self.work.notify();
         }
-        Ok(committed)
+        committed
     }
 
-    fn apply(&self, commit: &Commit) -> CommittedGroup {
+    fn apply(&self, commit: &Commit, extents: Vec<LargeExtent>) -> CommittedGroup {
         let mut members: Vec<CommittedMember> = Vec::with_capacity(commit.members.len());
         for member in &commit.members {
             let slot = (member.slot, member.topic_partition);
@@ -58,8 +79,13 @@ impl Store {
                 log.take_released()
             };
             released.into_iter().for_each(|group| self.keep_for_readers(group));
-            self.queue(slot, &log, commit.durable);
             members.push(ends_of(&log));
+        }
+        self.settle_large(extents).into_iter().for_each(|group| self.keep_for_readers(group));
+        for member in &commit.members {
+            let slot = (member.slot, member.topic_partition);
+            let Some(log) = self.log_in(slot) else { continue };
+            self.queue(slot, &log, commit.durable);
         }
         if commit.durable {
             for slot in self.unsynced.take() {

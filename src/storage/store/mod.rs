@@ -7,6 +7,7 @@
 
 mod background;
 mod commit;
+mod large_lane;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -59,6 +60,8 @@ pub struct Store {
     ready: RefCell<VecDeque<SlotOf>>,
     /// Something may have become due for the background steps.
     work: Event,
+    /// An extent was written behind.
+    written_behind: Event,
     commit_gate: Gate,
     write_gate: Gate,
     checkpoint_gate: Gate,
@@ -153,6 +156,7 @@ impl Store {
             aging: RefCell::default(),
             ready: RefCell::default(),
             work: Event::new(),
+            written_behind: Event::new(),
             commit_gate: Gate::default(),
             write_gate: Gate::default(),
             checkpoint_gate: Gate::default(),

@@ -77,6 +77,9 @@ pub(super) struct World {
     pub(super) truncates: bool,
     closed: bool,
     faulty: bool,
+    large_percent: u64,
+    /// Bytes that went through the large lane.
+    pub(super) large_bytes: u64,
 }
 
 impl World {
@@ -98,7 +101,7 @@ impl World {
         for partition in 0..=random.below(4) as i32 {
             let tp = tp(1, partition);
             let log_config = LogConfig {
-                segment_bytes: [16 << 10, 64 << 10, 1 << 20][random.below(3) as usize],
+                segment_bytes: [16 << 10, 64 << 10, 1 << 20, 4 << 20][random.below(4) as usize],
                 segment_ms: [50, i64::MAX][random.below(2) as usize],
                 flush_messages: [1, 1, 10, i64::MAX][random.below(4) as usize],
                 flush_ms: [5, i64::MAX][random.below(2) as usize],
@@ -107,6 +110,7 @@ impl World {
             models.insert(tp, Model::default());
         }
         disk.yield_at_every_call();
+        let large_percent = [0, 10, 80][random.below(3) as usize];
         World {
             random,
             home,
@@ -118,6 +122,8 @@ impl World {
             truncates: false,
             closed: false,
             faulty: false,
+            large_percent,
+            large_bytes: 0,
         }
     }
 
@@ -195,6 +201,7 @@ impl World {
             self.expect_silence(&store, &acks);
         }
         let failed = store.failed().is_some();
+        self.large_bytes += store.copy_ledger().bytes_large();
         match end {
             End::Kill => {}
             _ if failed => {}
@@ -266,6 +273,7 @@ impl World {
         self.time_ms += self.random.below(3) as i64;
         let records = 1 + self.random.below(6) as i32;
         let bytes = match self.random.below(20) {
+            _ if self.random.chance(self.large_percent) => 30_000,
             0 => 12_000,
             1 => 30_000,
             _ => 8 + self.random.below(900) as usize,

@@ -19,6 +19,10 @@ use super::tls::TlsStream;
 /// The ApiVersions version that is tried first: the first that names the client.
 pub const GREETING: i16 = 3;
 
+/// On loopback what the kernel holds is in nobody's flight, only in memory: grown to its 4 MiB, it
+/// leaves the caches, and is memory that a host may have taken back (decision 0009).
+const LOOPBACK_SEND_BUFFER_BYTES: i32 = 512 << 10;
+
 /// Connects to brokers, all in the same way. Clones share the names that were resolved.
 #[derive(Clone, Debug, Default)]
 pub struct Dialer {
@@ -87,6 +91,9 @@ impl Dialer {
     /// As there.
     pub async fn open(&self, addr: SocketAddr) -> Result<Stream, Broken> {
         let tcp = TcpStream::connect(addr).await?;
+        if addr.ip().is_loopback() {
+            tcp.set_send_buffer_bytes(LOOPBACK_SEND_BUFFER_BYTES)?;
+        }
         Ok(match &self.security.tls {
             None => Stream::Plain(tcp),
             Some(config) => {

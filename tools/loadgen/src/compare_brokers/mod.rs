@@ -269,6 +269,9 @@ fn under_load(
     Ok(())
 }
 
+/// The longest that one topic of a warm-up lives: a minute of it may be more than a disk has.
+const WARM_UP_TURN: Duration = Duration::from_secs(8);
+
 /// Loads a broker with all that will be measured: Kafka's compiler needs a minute of it, and memory
 /// that is touched first is slow for every broker.
 fn warm_up(
@@ -286,7 +289,12 @@ fn warm_up(
         let readers = workload.readers.filter(|_| args.only.contains(&Part::Fetch));
         let flags =
             format!("{} --rate max --consumers {}", workload.flags, readers.unwrap_or_default());
-        bench.run_at_once(contender, &flags, (Duration::ZERO, each), Topic::Fresh)?;
+        let mut left = each;
+        while !left.is_zero() {
+            let turn = left.min(WARM_UP_TURN);
+            bench.run_at_once(contender, &flags, (Duration::ZERO, turn), Topic::Fresh)?;
+            left -= turn;
+        }
     }
     Ok(())
 }

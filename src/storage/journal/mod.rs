@@ -7,10 +7,12 @@
 //! when it was sealed; a durable group makes everything before it durable too.
 //! Callers: [`super::Log`] stages, the store commits.
 
+mod demand;
 mod file_set;
 pub(in crate::storage) mod format;
 mod group;
 mod group_bytes;
+mod open;
 pub(in crate::storage) mod reader;
 mod shared_group;
 mod upkeep;
@@ -20,17 +22,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::base::clock::Clock;
-use crate::base::ids::{Offset, TopicPartition};
-use crate::base::limits::{BLOCK_ALIGN, LARGE_BATCH_BYTES};
+use crate::base::ids::Offset;
+use crate::base::limits::LARGE_BATCH_BYTES;
 use crate::base::signal::Event;
 use crate::io::file::File;
 use crate::record::{RecordBatch, Stamp};
 
+pub(in crate::storage) use demand::{Commit, Membership, StageFor, Staged, WrittenExtents};
 use file_set::Placed;
 pub(in crate::storage) use file_set::{FileSet, FileSetConfig, SpareFile, file_number};
 use format::{SegmentPlace, group_bytes};
 use group::lent_pages;
 pub(in crate::storage) use group::{Member, OpenGroup, SealedGroup};
+pub(in crate::storage) use open::{JournalParts, ReplayFrom};
 pub(in crate::storage) use shared_group::Group;
 
 use super::copy_ledger::CopyLedger;
@@ -81,116 +85,7 @@ struct JournalState {
     bytes_written: u64,
 }
 
-/// Where a log's batches lie in the group that is being filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) struct Membership {
-    group: u64,
-    index: usize,
-}
-
-/// One log's demand on the journal.
-#[derive(Clone, Copy)]
-pub(in crate::storage) struct StageFor {
-    pub(in crate::storage) slot: u32,
-    pub(in crate::storage) topic_partition: TopicPartition,
-    pub(in crate::storage) membership: Option<Membership>,
-    /// Synced before it is acknowledged.
-    pub(in crate::storage) durable: bool,
-    /// If not durable: synced within this time, `i64::MAX` for never.
-    pub(in crate::storage) flush_ms: i64,
-    /// How often the log was truncated.
-    pub(in crate::storage) truncations: u64,
-}
-
-impl StageFor {
-    fn member(&self, end: Offset, large_bytes: usize) -> Member {
-        Member {
-            large_bytes,
-            slot: self.slot,
-            topic_partition: self.topic_partition,
-            end,
-            truncations: self.truncations,
-        }
-    }
-}
-
-/// Where a batch was staged.
-pub(in crate::storage) struct Staged {
-    pub(in crate::storage) group: Rc<Group>,
-    pub(in crate::storage) start: u32,
-    pub(in crate::storage) entry: u32,
-    pub(in crate::storage) membership: Membership,
-}
-
-/// A committed group, or a sync alone.
-pub(in crate::storage) struct Commit {
-    pub(in crate::storage) members: Vec<Member>,
-    /// Kept so that a group all of whose runs were settled early still reaches the cache.
-    pub(in crate::storage) group: Option<Rc<Group>>,
-    /// Whether everything written so far is durable.
-    pub(in crate::storage) durable: bool,
-}
-
-/// What was written straight into segments, together with a group.
-#[derive(Default)]
-pub(in crate::storage) struct WrittenExtents {
-    pub(in crate::storage) bytes: u64,
-    /// Files that are not synced; empty if the group is durable.
-    pub(in crate::storage) dirty: Vec<File>,
-}
-
-/// Where a replay must begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::storage) struct ReplayFrom {
-    pub(in crate::storage) file_seq: u64,
-    pub(in crate::storage) pos: u64,
-    pub(in crate::storage) group: u64,
-}
-
-/// What [`Journal::new`] needs beside the files.
-pub(in crate::storage) struct JournalParts {
-    pub(in crate::storage) latch: Rc<FailureLatch>,
-    pub(in crate::storage) ledger: Rc<CopyLedger>,
-    pub(in crate::storage) clock: Clock,
-    pub(in crate::storage) group_bytes_max: usize,
-    pub(in crate::storage) staged_bytes_max: usize,
-    pub(in crate::storage) next_group: u64,
-}
-
 impl Journal {
-    pub(in crate::storage) fn new(files: FileSet, parts: JournalParts) -> Journal {
-        let state = JournalState {
-            sealed: VecDeque::new(),
-            filling: None,
-            next_group: parts.next_group,
-            buffer_bytes: 0,
-            staged_bytes: 0,
-            durable_through: parts.next_group - 1,
-            dirty: Vec::new(),
-            dirty_extents: Vec::new(),
-            dirty_due_ms: i64::MAX,
-            sync_requested: false,
-            in_flight: false,
-            unplaced: None,
-            bytes_written: 0,
-        };
-        Journal {
-            files,
-            state: RefCell::new(state),
-            staged: Event::new(),
-            room: Event::new(),
-            latch: parts.latch,
-            ledger: parts.ledger,
-            clock: parts.clock,
-            group_bytes_max: parts.group_bytes_max.next_multiple_of(BLOCK_ALIGN),
-            staged_bytes_max: parts.staged_bytes_max,
-        }
-    }
-
-    pub(in crate::storage) fn files(&self) -> &FileSet {
-        &self.files
-    }
-
     /// Whether another batch may be staged. Staging itself never refuses, so whoever appends asks
     /// first: without this the tail would grow through every stall of the disk.
     #[must_use]
@@ -210,12 +105,6 @@ impl Journal {
             }
             self.latch.or_wait(&self.room).await;
         }
-    }
-
-    /// Bytes that are held in groups that are not written yet.
-    #[must_use]
-    pub fn staged_bytes(&self) -> usize {
-        self.state.borrow().staged_bytes
     }
 
     /// Copies the batch into the group that is being filled: the one copy before its

@@ -8,6 +8,12 @@ use super::format::{EntryHeader, EntryKind};
 use super::{Commit, Group, Journal, Membership, OpenGroup, ReplayFrom, StageFor, note_member};
 
 impl Journal {
+    /// Bytes that are held in groups that are not written yet.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        self.state.borrow().staged_bytes
+    }
+
     /// The place of the next entry, for a log of which nothing is pending.
     pub(in crate::storage) fn next_entry(&self) -> (u64, u32) {
         let state = self.state.borrow();

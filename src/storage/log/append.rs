@@ -1,13 +1,9 @@
-//! Appending: as the leader, which assigns offsets, and as a follower, which keeps them.
-
-use std::rc::Rc;
+//! Appending as the leader, which assigns offsets. What keeps offsets is in `keep`.
 
 use crate::base::ids::{LeaderEpoch, Offset};
-use crate::record::{ProducerStamp, RecordBatch, Stamp, StoredBatch};
+use crate::record::{ProducerStamp, RecordBatch, Stamp};
 
-use super::super::error::FollowerAppendError;
-use super::super::journal::format::{EntryKind, SegmentPlace};
-use super::super::journal::{Group, Journal, StageFor, Staged};
+use super::super::journal::{Journal, StageFor, Staged};
 use super::super::producer_table::ProducerTable;
 use super::{Log, TailBatch};
 
@@ -49,58 +45,7 @@ impl Log {
         self.append_stamped(journal, batch, &stamp)
     }
 
-    /// Appends as a follower: offsets and epoch are the leader's.
-    ///
-    /// # Errors
-    /// `OutOfOrder` if the batch begins before the log's end. A gap is legal: compaction leaves
-    /// them.
-    pub fn append_as_follower(
-        &mut self,
-        journal: &Journal,
-        batch: &RecordBatch,
-    ) -> Result<Appended, FollowerAppendError> {
-        let stored = batch.as_stored();
-        if stored.base_offset() < self.log_end {
-            let (log_end, found) = (self.log_end, stored.base_offset());
-            return Err(FollowerAppendError::OutOfOrder { log_end, found });
-        }
-        let stamp = Stamp {
-            base_offset: stored.base_offset(),
-            leader_epoch: stored.leader_epoch(),
-            log_append_time_ms: None,
-        };
-        Ok(self.append_stamped(journal, batch, &stamp))
-    }
-
-    /// Notes that `epoch` begins at the log's end, durably (the leader's first act).
-    pub fn start_epoch(&mut self, journal: &Journal, epoch: LeaderEpoch) {
-        if self.epochs.assign(epoch, self.log_end) {
-            self.touched = true;
-            self.stage_control(journal, EntryKind::EpochStart, epoch, self.log_end);
-        }
-    }
-
-    /// The start of an epoch as recovery read it.
-    pub(in crate::storage) fn replay_epoch(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if epoch.0 >= 0 && start.0 >= 0 {
-            self.epochs.assign(epoch, start);
-            self.touched = true;
-        }
-    }
-
-    pub(super) fn stage_control(
-        &mut self,
-        journal: &Journal,
-        kind: EntryKind,
-        epoch: LeaderEpoch,
-        first: Offset,
-    ) {
-        let demand = self.demand(true);
-        let membership = journal.stage_control(&demand, kind, epoch, first, self.log_end);
-        self.membership = Some(membership);
-    }
-
-    fn demand(&self, durable: bool) -> StageFor {
+    pub(super) fn demand(&self, durable: bool) -> StageFor {
         StageFor {
             slot: self.slot,
             topic_partition: self.topic_partition,
@@ -111,7 +56,7 @@ impl Log {
         }
     }
 
-    fn append_stamped(
+    pub(super) fn append_stamped(
         &mut self,
         journal: &Journal,
         batch: &RecordBatch,
@@ -143,30 +88,7 @@ impl Log {
         Appended { base_offset, last_offset, max_timestamp }
     }
 
-    /// Takes a batch that recovery read from a journal, or at `place` of a segment.
-    pub(in crate::storage) fn replay_append(
-        &mut self,
-        group: &Rc<Group>,
-        (entry, start): (u32, u32),
-        batch: StoredBatch<'_>,
-        place: Option<SegmentPlace>,
-    ) {
-        let tail = TailBatch {
-            group: group.clone(),
-            start,
-            len: u32::try_from(batch.len_bytes()).expect("a batch is smaller than 2 GiB"),
-            entry,
-            base_offset: batch.base_offset(),
-            last_offset: batch.last_offset(),
-            max_timestamp: batch.max_timestamp(),
-            place,
-        };
-        self.take_batch(tail, batch.leader_epoch(), batch.producer());
-        self.on_written(self.log_end, self.truncations);
-        self.on_durable();
-    }
-
-    fn take_batch(
+    pub(super) fn take_batch(
         &mut self,
         batch: TailBatch,
         leader_epoch: LeaderEpoch,

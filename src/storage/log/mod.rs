@@ -3,11 +3,12 @@
 //! Not here: the high watermark and everything that waits (`partition`). Nothing in here waits;
 //! reads are planned here and done by the plan.
 //! Held in `Rc<RefCell<Log>>` by the store and by its partition; never borrowed across an `.await`.
-//! The methods are spread by verb: `append`, `large_lane`, `truncate`, `write_behind`, `adoption`,
+//! The methods are spread by verb: `append`, `keep`, `large_lane`, `truncate`, `write_behind`, `adoption`,
 //! `read_plan`, `timestamp_plan`.
 
 mod adoption;
 mod append;
+mod keep;
 mod large_lane;
 mod read_plan;
 mod state;

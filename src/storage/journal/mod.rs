@@ -82,6 +82,8 @@ struct JournalState {
     in_flight: bool,
     /// The group in flight while it waits for its place.
     unplaced: Option<u64>,
+    /// The place of the group in flight, from when it has one until it is sealed.
+    unsealed: Option<ReplayFrom>,
     bytes_written: u64,
 }
 
@@ -178,8 +180,13 @@ impl Journal {
 
     /// Room for the group in a file.
     pub(in crate::storage) async fn place(&self, open: &OpenGroup) -> Result<Placed, StorageError> {
-        let placed = self.files.place(open.total_bytes() as u64, open.shared().seq()).await;
-        placed.map_err(|error| self.latch.trip("write of the journal", &error))
+        let group = open.shared().seq();
+        let placed = self.files.place(open.total_bytes() as u64, group).await;
+        let placed = placed.map_err(|error| self.latch.trip("write of the journal", &error))?;
+        let Placed { file_seq, pos, .. } = placed;
+        let mut state = self.state.borrow_mut();
+        (state.unplaced, state.unsealed) = (None, Some(ReplayFrom { file_seq, pos, group }));
+        Ok(placed)
     }
 
     /// The group's bytes as they will be written; the batches in `elsewhere` (entry and place, in
@@ -191,7 +198,7 @@ impl Journal {
         elsewhere: &[(u32, SegmentPlace)],
     ) -> SealedGroup {
         let mut state = self.state.borrow_mut();
-        state.unplaced = None;
+        state.unsealed = None;
         let sealed = open.seal(placed, state.bytes_written, state.durable_through, elsewhere);
         self.files.give_back(&sealed.placed, sealed.bytes);
         sealed

@@ -45,6 +45,7 @@ impl Journal {
             sync_requested: false,
             in_flight: false,
             unplaced: None,
+            unsealed: None,
             bytes_written: 0,
         };
         Journal {

@@ -76,6 +76,9 @@ impl Journal {
         }
         // Nothing that is placed is needed: begin with the first group that is not.
         let state = self.state.borrow();
+        if let Some(from) = state.unsealed {
+            return from;
+        }
         let group = state.unplaced.unwrap_or_else(|| state.first_waiting());
         let (file_seq, pos) = self.files.head();
         ReplayFrom { file_seq, pos, group }

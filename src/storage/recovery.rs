@@ -474,9 +474,12 @@ impl<'a> Replay<'a> {
             if when != Drain::Last || log.borrow().has_placed() {
                 match adopt_next(&self.files, log, self.now_ms).await.map_err(drain_error)? {
                     Adopted::Block => continue,
-                    Adopted::Partly if when == Drain::Midway => break,
-                    Adopted::Partly | Adopted::Nothing => {}
+                    Adopted::Other if when == Drain::Midway => break,
+                    Adopted::Other | Adopted::Nothing => {}
                 }
+            }
+            if when == Drain::Cut {
+                break; // what is not there may never have been, and what follows the cut may be
             }
             let written = write_extent(&self.files, log, self.now_ms).await;
             if written.map_err(drain_error)?.is_none() {

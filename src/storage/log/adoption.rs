@@ -13,9 +13,9 @@ use super::write_behind::WriteStep;
 pub(in crate::storage) enum Match {
     /// The first runs that are in no segment, so many of them.
     Runs(usize),
-    /// The same, and batches that were not replayed yet.
-    More,
-    /// Something else.
+    /// Others, or these and some that were not replayed yet.
+    Other,
+    /// No block.
     Nothing,
 }
 
@@ -45,17 +45,15 @@ impl Log {
     pub(in crate::storage) fn match_payload(&self, base: Offset, payload: &[u8]) -> Match {
         let (mut rest, mut count) = (payload, 0);
         for run in self.tail.unsettled() {
-            if count == 0 && run.base_offset != base || run.place().is_some() {
-                return Match::Nothing;
-            }
-            let Some(bytes) = run.bytes() else { return Match::Nothing };
-            let Some(left) = rest.strip_prefix(&bytes[..]) else { return Match::Nothing };
+            let is_next = (count > 0 || run.base_offset == base) && run.place().is_none();
+            let bytes = run.bytes().filter(|_| is_next);
+            let Some(left) = bytes.and_then(|bytes| rest.strip_prefix(&bytes[..])) else { break };
             (rest, count) = (left, count + 1);
             if rest.is_empty() {
                 return Match::Runs(count);
             }
         }
-        if count == 0 { Match::Nothing } else { Match::More }
+        Match::Other
     }
 
     /// What it takes to begin a segment: the current one is closed first.

@@ -22,9 +22,9 @@ use super::writer::seal;
 pub(in crate::storage) enum Adopted {
     /// A block with the log's next batches; they are in the segment now.
     Block,
-    /// A block with them, and with others that were not replayed yet.
-    Partly,
-    /// They are not there: they have to be written.
+    /// A block with other batches, perhaps with some that were not replayed yet.
+    Other,
+    /// They are not there, and nothing else is: they have to be written.
     Nothing,
 }
 
@@ -38,11 +38,11 @@ pub(in crate::storage) async fn adopt_next(
     now_ms: i64,
 ) -> Result<Adopted, StorageError> {
     let places = log.borrow().adoption_places();
-    let mut partly = false;
+    let mut is_taken = false;
     for (key, pos) in places {
         match look(files, log, (key, pos)).await? {
             Match::Nothing => {}
-            Match::More => partly = true,
+            Match::Other => is_taken = true,
             Match::Runs(count) => {
                 let is_new = !log.borrow().has_segment(key);
                 let close = log.borrow().close_step().filter(|_| is_new);
@@ -56,7 +56,7 @@ pub(in crate::storage) async fn adopt_next(
             }
         }
     }
-    Ok(if partly { Adopted::Partly } else { Adopted::Nothing })
+    Ok(if is_taken { Adopted::Other } else { Adopted::Nothing })
 }
 
 async fn look(
@@ -80,12 +80,9 @@ async fn look(
     } else {
         Some(block.clone())
     };
-    let Some(payload) = whole.as_ref().and_then(|whole| whole.get(BLOCK_HEADER_BYTES..end)) else {
-        return Ok(Match::Nothing);
-    };
-    if fronts_crc_of(payload) != Some(header.fronts_crc()) {
-        return Ok(Match::Nothing);
-    }
+    let payload = whole.as_ref().and_then(|whole| whole.get(BLOCK_HEADER_BYTES..end));
+    let payload = payload.filter(|it| fronts_crc_of(it) == Some(header.fronts_crc()));
+    let Some(payload) = payload else { return Ok(Match::Other) };
     Ok(log.borrow().match_payload(header.base_offset(), payload))
 }
 

@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod large_lane;
 mod read_ahead;
 mod world;
 

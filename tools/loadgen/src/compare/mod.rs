@@ -24,7 +24,7 @@ use crate::report::files;
 use crate::run::{Outcome, RunError, write_json};
 use figures::Figure;
 use load::{Group, RunFile};
-pub use stats::{Interval, RUNS_FIRM_MIN, RUNS_MIN, Verdict};
+pub use stats::{Interval, RUNS_FIRM_MIN, RUNS_MIN, Verdict, median};
 
 /// What a comparison found.
 #[derive(Clone, Debug, Serialize)]

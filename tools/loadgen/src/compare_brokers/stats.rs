@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::compare::median;
+
 /// A figure over all rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
@@ -20,9 +22,7 @@ impl Spread {
         let mut values: Vec<f64> = values.into_iter().filter(|it| it.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
-        let upper = values.len() / 2;
-        let lower = (values.len() - 1) / 2;
-        Some(Spread { median: f64::midpoint(values[lower], values[upper]), min, max })
+        Some(Spread { median: median(&values)?, min, max })
     }
 }
 

@@ -77,7 +77,8 @@ impl Stores {
             debug!(
                 bytes_staged = copies.bytes_staged(),
                 bytes_extents = copies.bytes_extents(),
-                "record bytes copied by a store"
+                bytes_large = copies.bytes_large(),
+                "record bytes copied by a store, and written straight into segments"
             );
         }
         result

@@ -159,9 +159,32 @@ impl Store {
         if self.journal.files().is_starved() {
             return Some((slot, log));
         }
-        let place = log.borrow().oldest_unsettled().and_then(|group| group.place())?;
-        let behind = self.journal.bytes_written() - place.bytes_before;
+        let behind = self.bytes_behind(&log)?;
         (behind >= self.config.write_behind_window_bytes).then_some((slot, log))
+    }
+
+    /// Journal bytes since the log's oldest batch that is in no segment.
+    fn bytes_behind(&self, log: &LogRef) -> Option<u64> {
+        let place = log.borrow().oldest_unsettled().and_then(|group| group.place())?;
+        Some(self.journal.bytes_written() - place.bytes_before)
+    }
+
+    /// Waits while writing behind is so far behind that the journal would soon have no free file:
+    /// many short waits instead of a long one.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub(super) async fn wait_for_write_behind(&self) -> Result<(), StorageError> {
+        let journal_bytes = self.config.journal_file_bytes * self.config.journal_files_max as u64;
+        let bound = (2 * self.config.write_behind_window_bytes).max(journal_bytes / 2);
+        loop {
+            self.latch.check()?;
+            let longest = self.longest_waiting();
+            if longest.and_then(|(_, log)| self.bytes_behind(&log)).is_none_or(|it| it < bound) {
+                return Ok(());
+            }
+            self.latch.or_wait(&self.written_behind).await;
+        }
     }
 
     /// The front of the queue, rid of logs that have nothing to write any more.

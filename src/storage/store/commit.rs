@@ -42,6 +42,7 @@ impl Store {
             let commit = self.journal.sync().await?;
             return Ok(self.applied(&commit, Vec::new()));
         };
+        self.wait_for_write_behind().await?;
         let placed = self.journal.place(&group).await?;
         let claimed = self.claim_large(&group).await?;
         let mut extents = self.plan_large(&group, claimed);

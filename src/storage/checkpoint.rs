@@ -17,10 +17,12 @@ use super::error::RecoveryError;
 use super::journal::ReplayFrom;
 use super::log::LogState;
 
-const CHECKPOINT_MAGIC: [u8; 4] = *b"TWCP";
+/// Magic of a checkpoint.
+pub(super) const CHECKPOINT_MAGIC: [u8; 4] = *b"TWCP";
 /// Magic of a sealed segment's snapshot.
 pub(super) const SNAPSHOT_MAGIC: [u8; 4] = *b"TWSS";
-const FRAME_VERSION: u16 = 1;
+/// Version of the frame and of what is in it.
+pub(super) const FRAME_VERSION: u16 = 1;
 
 /// Name of the checkpoint that recovery writes, before any shard does.
 pub(super) const BASE_NAME: &str = "base";
@@ -39,7 +41,8 @@ struct FrameHeader {
     crc: U32,
 }
 
-const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
+/// Bytes before the archive.
+pub(super) const FRAME_HEADER_BYTES: usize = size_of::<FrameHeader>();
 
 /// Where one shard's journal begins, in a checkpoint.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -106,6 +109,42 @@ pub(super) fn frame(
 
 fn checksum(header: &FrameHeader, archive: &[u8]) -> u32 {
     crc32c_append(crc32c(&header.as_bytes()[..FRAME_HEADER_BYTES - 4]), archive)
+}
+
+/// What a frame says of itself before its archive is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameHead {
+    pub(super) is_ours: bool,
+    pub(super) version: u16,
+    pub(super) sequence: u64,
+    pub(super) directory_id: [u8; 16],
+    pub(super) archive_bytes: u64,
+    pub(super) crc: u32,
+    /// What the CRC is before the archive.
+    pub(super) crc_before_archive: u32,
+}
+
+impl FrameHead {
+    /// The head at the front of `bytes`, unchecked but for its magic; `None` if they are too short.
+    pub(super) fn peek(magic: [u8; 4], bytes: &[u8]) -> Option<FrameHead> {
+        let (header, _) = FrameHeader::ref_from_prefix(bytes).ok()?;
+        Some(FrameHead {
+            is_ours: header.magic == magic,
+            version: header.version.get(),
+            sequence: header.sequence.get(),
+            directory_id: header.directory_id,
+            archive_bytes: header.archive_bytes.get(),
+            crc: header.crc.get(),
+            crc_before_archive: checksum(header, &[]),
+        })
+    }
+}
+
+/// What an archive holds, validated; `None` if it is none.
+pub(super) fn unarchive(archive: &[u8]) -> Option<Checkpoint> {
+    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(archive.len());
+    aligned.extend_from_slice(archive);
+    rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned).ok()
 }
 
 enum Unframed<'a> {
@@ -199,10 +238,7 @@ impl CheckpointFiles {
                 Err(RecoveryError::ForeignFile { path: path.to_owned() })
             }
             Unframed::Whole { sequence, archive, .. } => {
-                let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(archive.len());
-                aligned.extend_from_slice(archive);
-                let checkpoint = rkyv::from_bytes::<Checkpoint, rkyv::rancor::Error>(&aligned);
-                Ok(checkpoint.ok().map(|checkpoint| Found { checkpoint, sequence }))
+                Ok(unarchive(archive).map(|checkpoint| Found { checkpoint, sequence }))
             }
         }
     }

@@ -23,6 +23,7 @@
 
 mod checkpoint;
 mod copy_ledger;
+pub mod dump;
 pub mod epoch_history;
 mod error;
 mod gate;

@@ -158,7 +158,7 @@ impl GroupHeader {
     }
 
     fn checksum(&self, entries: &[u8]) -> u32 {
-        crc32c_append(crc32c(&self.as_bytes()[8..]), entries)
+        crc32c_append(self.crc_before_entries(), entries)
     }
 
     /// The header at the front of `bytes` if its magic is right; nothing else is checked.
@@ -177,6 +177,30 @@ impl GroupHeader {
 
     pub(in crate::storage) fn durable_through(&self) -> u64 {
         self.durable_through.get()
+    }
+
+    pub(in crate::storage) fn payload_bytes(&self) -> u32 {
+        self.payload_bytes.get()
+    }
+
+    pub(in crate::storage) fn entry_count(&self) -> u32 {
+        self.entry_count.get()
+    }
+
+    pub(in crate::storage) fn crc(&self) -> u32 {
+        self.crc.get()
+    }
+
+    /// What the CRC is before the entries, for who reads them piece by piece.
+    pub(in crate::storage) fn crc_before_entries(&self) -> u32 {
+        crc32c(&self.as_bytes()[8..])
+    }
+
+    /// The header at the front of `bytes` whatever its magic, and whether that is right: for who
+    /// wants to know whether a header lies there that was damaged.
+    pub(in crate::storage) fn suspect(bytes: &[u8]) -> Option<(&GroupHeader, bool)> {
+        let (header, _) = GroupHeader::ref_from_prefix(bytes).ok()?;
+        Some((header, header.magic == GROUP_MAGIC))
     }
 
     /// Bytes of the whole group on disk, a multiple of the block size.

@@ -27,7 +27,7 @@ pub use read_plan::ReadPlan;
 pub use state::LogState;
 use tail::{Tail, TailBatch};
 pub use timestamp_plan::{TimestampFound, TimestampPlan};
-pub(super) use write_behind::{IndexFlush, SegmentSnapshot, WriteStep};
+pub(super) use write_behind::{IndexFlush, SealedState, SegmentSnapshot, WriteStep};
 
 use super::epoch_history::EpochHistory;
 use super::journal::{Group, Membership};

@@ -9,13 +9,14 @@ use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN};
 use crate::record::{BatchHeader, stored_batches};
 
 const BLOCK_MAGIC: [u8; 4] = *b"TWSB";
-const SEGMENT_VERSION: u16 = 1;
+/// Version of the blocks' format.
+pub(in crate::storage) const SEGMENT_VERSION: u16 = 1;
 
 /// Bytes of a block's header; its batches follow at once.
 pub(in crate::storage) const BLOCK_HEADER_BYTES: usize = BATCH_PLACE;
 
 /// Bytes of a batch before those that its CRC covers.
-const FRONT_BYTES: usize = 21;
+pub(in crate::storage) const FRONT_BYTES: usize = 21;
 
 /// First bytes of a block.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -65,6 +66,13 @@ impl BlockHeader {
 
     fn checksum(&self) -> u32 {
         crc32c(&self.as_bytes()[..BLOCK_HEADER_BYTES - 4])
+    }
+
+    /// The version that a whole header of ours at the front of `bytes` names, known or not.
+    pub(in crate::storage) fn version_of(bytes: &[u8]) -> Option<u16> {
+        let (header, _) = BlockHeader::ref_from_prefix(bytes).ok()?;
+        let right = header.magic == BLOCK_MAGIC && header.crc.get() == header.checksum();
+        right.then(|| header.version.get())
     }
 
     /// The header at the front of `bytes`, if it is whole and of this partition.

@@ -85,6 +85,13 @@ pub(in crate::storage) struct IndexMark {
 }
 
 impl IndexMark {
+    /// The mark that fits these bytes, whatever they are.
+    pub(in crate::storage) fn of_bytes(bytes: &[u8]) -> IndexMark {
+        let count = u32::try_from(bytes.len() / INDEX_ENTRY_BYTES).unwrap_or(u32::MAX);
+        let len = count as usize * INDEX_ENTRY_BYTES;
+        IndexMark { count, crc: bodies_crc(0, &bytes[..len]) }
+    }
+
     /// The mark when `entries` are written behind what it covers.
     pub(in crate::storage) fn and(self, segment: Offset, entries: &[IndexEntry]) -> IndexMark {
         let added = u32::try_from(entries.len()).expect("fewer blocks than 2^32");

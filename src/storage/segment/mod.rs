@@ -23,9 +23,13 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::base::ids::{Offset, TopicPartition};
 
 pub(super) use adopt::{Adopted, adopt_next, read_large};
-pub(super) use block::block_bytes;
+pub(super) use block::{
+    BLOCK_HEADER_BYTES, BlockHeader, FRONT_BYTES, SEGMENT_VERSION, block_bytes,
+};
 pub(super) use files::{OpenSegment, SegmentFiles, SegmentLimits, missing_is_none};
-pub(super) use index::{IndexEntry, IndexMark, push as push_entry};
+pub(super) use index::{
+    INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
+};
 pub(super) use reader::SegmentReader;
 pub(super) use time_look_up::latest_batch;
 pub(super) use writer::{BlockPlan, ExtentPlan, write_extent};

@@ -332,6 +332,30 @@ fn parse_meta(bytes: &[u8], path: PathBuf) -> Result<MetaForm, DirectoryError> {
     Ok(form)
 }
 
+/// Whose a directory is, by its `thalweg.meta`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// The directory itself.
+    pub directory_id: DirectoryId,
+    /// The node.
+    pub node_id: BrokerId,
+}
+
+/// Reads whose a directory is, without a lock; `None` if it was never used.
+///
+/// # Errors
+/// Unreadable, damaged, or of a later version.
+pub fn read_identity(dir: &Path) -> Result<Option<Identity>, DirectoryError> {
+    let identity = |meta: MetaForm| Identity {
+        cluster_id: ClusterId::from_bytes(meta.cluster_id),
+        directory_id: DirectoryId::from_bytes(meta.directory_id),
+        node_id: BrokerId(meta.node_id.get()),
+    };
+    Ok(read_meta(dir)?.map(identity))
+}
+
 fn check_owner(
     path: &Path,
     meta: &MetaForm,

@@ -16,6 +16,7 @@ pub mod directory;
 mod encoding;
 pub mod identity;
 pub mod image;
+pub mod inspect;
 pub mod partition_config;
 pub mod placement;
 pub mod preflight;

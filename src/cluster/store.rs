@@ -19,7 +19,7 @@ const FORMAT_KEY: &str = "version";
 const FORMAT_VERSION: u64 = 1;
 
 /// Pages that redb may keep in memory; the log is read once, at the start.
-const CACHE_BYTES: usize = 8 << 20;
+pub(super) const CACHE_BYTES: usize = 8 << 20;
 
 /// Why metadata cannot be read or stored.
 #[derive(Debug, Error)]
@@ -140,6 +140,25 @@ impl RedbStore {
         Ok(store)
     }
 
+    /// A store over an open database that nobody means to change.
+    pub(super) fn of(path: &Path, database: Database) -> RedbStore {
+        RedbStore { path: path.to_owned(), database }
+    }
+
+    /// The format version that the database names, if it names one.
+    pub(super) fn check_version(&self) -> Result<(), StoreError> {
+        let read = || {
+            let table = self.database.begin_read()?.open_table(FORMAT)?;
+            Ok(table.get(FORMAT_KEY)?.map(|version| version.value()))
+        };
+        match self.run(read)? {
+            Some(found) if found > FORMAT_VERSION => {
+                Err(StoreError::FutureVersion { path: self.path.clone(), found })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn run<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
         work().map_err(|error| database_error(&self.path, error))
     }
@@ -253,7 +272,7 @@ impl MetadataStore for RedbStore {
     }
 }
 
-fn database_error(path: &Path, error: redb::Error) -> StoreError {
+pub(super) fn database_error(path: &Path, error: redb::Error) -> StoreError {
     StoreError::Database { path: path.to_owned(), source: Box::new(error) }
 }
 

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod damage;
+mod dump;
 mod faults;
 mod large_lane;
 mod read_ahead;

@@ -620,8 +620,13 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let what = "the file header cannot be read".to_owned();
-        let means = "no group that is needed lies behind it; the broker writes it anew".to_owned();
-        Ok(Some((index, Judged { verdict: Verdict::Stale, pos: 0, what, means })))
+        let is_missed = start.journal.activated && !start.clean && current_seq.is_none();
+        let (verdict, means) = if is_missed {
+            (Verdict::Damaged, "it may be the file that replay begins in, which is not there")
+        } else {
+            (Verdict::Stale, "no group that is needed lies behind it; the broker writes it anew")
+        };
+        Ok(Some((index, Judged { verdict, pos: 0, what, means: means.to_owned() })))
     }
 }
 

@@ -231,8 +231,8 @@ impl Look<'_> {
     }
 }
 
-const UNCOUNTED: &str =
-    "nothing: no checkpoint counts it, and a start writes it again from the journal";
+const UNCOUNTED: &str = "no checkpoint counts it: a start writes it again from the journal, unless the \
+                         journal names a batch here (then it is told there)";
 
 fn entry_of(header: &BlockHeader, pos: u64) -> IndexEntry {
     IndexEntry {

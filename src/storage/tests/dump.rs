@@ -12,7 +12,8 @@ use super::*;
 use crate::base::crc::crc32c;
 use crate::storage::checkpoint::{CHECKPOINT_MAGIC, frame};
 use crate::storage::dump::{
-    BatchSource, DataDir, FileKind, FileReport, JournalItem, Verdict, Wanted, look_at_bytes,
+    BatchSource, DataDir, EntryPlace, FileKind, FileReport, JournalItem, Verdict, Wanted,
+    look_at_bytes,
 };
 use crate::storage::journal::format::{
     ENTRY_BYTES, EntryHeader, EntryKind, FIRST_GROUP_POS, FileHeader, GROUP_HEADER_BYTES,
@@ -268,6 +269,38 @@ fn every_flipped_bit_in_covered_bytes_is_found_and_judged_as_recovery_judges_it(
         fs::write(&path, &bytes).expect("write");
     }
     assert!(refused > 0, "some of them were damage");
+}
+
+#[test]
+fn a_flipped_bit_in_a_batch_of_the_large_lane_is_told_of_the_journal_that_names_it() {
+    let left = left_by_a_kill();
+    let mut places = Vec::new();
+    let dir = left.open();
+    dir.journal(0, true, &mut |item| {
+        if let JournalItem::Entry(group, entry) = item
+            && let EntryPlace::Segment { segment, pos, bytes } = entry.place
+            && group.is_replayed
+        {
+            let folder = dir.partition_dir(entry.topic_partition);
+            places.push((folder.join(format!("{:020}.log", segment.0)), pos, bytes));
+        }
+    });
+    assert!(!places.is_empty());
+    let journal = left.dir.path().join("journal/0/000.journal");
+    let mut random = Random::new(5);
+    for (path, pos, len) in places {
+        let bytes = fs::read(&path).expect("read");
+        for _ in 0..12 {
+            let mut bad = bytes.clone();
+            bad[(pos + random.below(80 + len)) as usize] ^= 1 << random.below(8);
+            fs::write(&path, &bad).expect("write");
+            let reports = left.reports();
+            let verdict = of(&reports, &journal).verdict();
+            assert!(verdict > Verdict::Sound, "{reports:#?}");
+            assert_eq!(verdict == Verdict::Damaged, left.is_refused());
+        }
+        fs::write(&path, &bytes).expect("write");
+    }
 }
 
 #[test]

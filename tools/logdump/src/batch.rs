@@ -133,9 +133,8 @@ fn print_record(
     let text = |bytes: Option<&[u8]>| {
         bytes.map_or_else(|| "null".to_owned(), |bytes| Shown::new(bytes, limit).text())
     };
-    let json_of = |bytes: Option<&[u8]>| {
-        bytes.map_or(Value::Null, |bytes| Shown::new(bytes, limit).json())
-    };
+    let json_of =
+        |bytes: Option<&[u8]>| bytes.map_or(Value::Null, |bytes| Shown::new(bytes, limit).json());
     printer.line(
         || {
             let headers: Vec<String> = record

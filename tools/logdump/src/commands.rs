@@ -59,8 +59,9 @@ pub fn run(args: &Args, printer: &mut Printer<'_>) -> Result<(), Problem> {
 
 fn open(args: &Args) -> Result<Opened, Problem> {
     let root = &args.dir;
-    let unreadable =
-        |error: io::Error| Problem::Unreadable(format!("{} cannot be read: {error}", root.display()));
+    let unreadable = |error: io::Error| {
+        Problem::Unreadable(format!("{} cannot be read: {error}", root.display()))
+    };
     std::fs::read_dir(root).map_err(unreadable)?;
     let (mut reports, meta) = (Vec::new(), root.join(META_FILE));
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -71,8 +72,11 @@ fn open(args: &Args) -> Result<Opened, Problem> {
             reports.push(report);
             Some(identity)
         }
-        Ok(None) if !["topics", "journal", "checkpoint"].iter().any(|it| root.join(it).exists()) => {
-            let what = "is no data directory: it has no thalweg.meta, journal, checkpoint or topics";
+        Ok(None)
+            if !["topics", "journal", "checkpoint"].iter().any(|it| root.join(it).exists()) =>
+        {
+            let what =
+                "is no data directory: it has no thalweg.meta, journal, checkpoint or topics";
             return Err(Problem::Unreadable(format!("{} {what}", root.display())));
         }
         Ok(None) => {
@@ -290,7 +294,9 @@ fn journal(
     if !opened.dir.shards().contains(&shard) {
         let known: Vec<String> = opened.dir.shards().iter().map(u16::to_string).collect();
         let known = known.join(", ");
-        return Err(Problem::Usage(format!("there is no journal of shard {shard}; there are: {known}")));
+        return Err(Problem::Usage(format!(
+            "there is no journal of shard {shard}; there are: {known}"
+        )));
     }
     let reports = opened.dir.journal(shard, args.verify, &mut |item| match item {
         JournalItem::Group(group) => group_line(group, printer),
@@ -344,7 +350,10 @@ fn entry_line(opened: &Opened, group: &GroupInfo, entry: &EntryInfo, printer: &m
             };
             let (kind, epoch, first) = (entry.kind, entry.leader_epoch, entry.first);
             let last = if entry.last.0 < 0 { String::new() } else { format!("..{}", entry.last) };
-            format!("| entry {}: {kind} {name} epoch {epoch} offset {first}{last}{place}", entry.number)
+            format!(
+                "| entry {}: {kind} {name} epoch {epoch} offset {first}{last}{place}",
+                entry.number
+            )
         },
         || {
             json!({

@@ -32,18 +32,45 @@ fn value(number: usize) -> Vec<u8> {
     value
 }
 
-/// A directory of a killed broker with `count` records in topic `orders`, one a batch.
+/// Produces the records `numbers` of topic `orders`, one a batch.
+fn produce(client: &mut Client, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let produced = client.produce("orders", 0, &batch_of(1, &value(number)).bytes());
+        assert_eq!((produced.error, produced.base_offset), (0, number as i64));
+    }
+}
+
+/// A directory of a killed broker with `count` records in topic `orders`.
 fn killed(count: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temporary directory");
     let broker = start(dir.path());
     let mut client = Client::connect(broker.address());
     assert_eq!(client.create_topic("orders", 1, &[]), 0);
-    for number in 0..count {
-        let produced = client.produce("orders", 0, &batch_of(1, &value(number)).bytes());
-        assert_eq!((produced.error, produced.base_offset), (0, number as i64));
-    }
+    produce(&mut client, 0..count);
     broker.kill();
     dir
+}
+
+/// A directory of a killed broker that has used its large lane, and how many records it has.
+/// Large batches go there once a segment was begun, which the broker does when it likes.
+fn killed_with_large() -> (tempfile::TempDir, usize) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let broker = start(dir.path());
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.create_topic("orders", 1, &[]), 0);
+    let mut count = 0;
+    loop {
+        produce(&mut client, count..count + 12);
+        count += 12;
+        // While it runs.
+        let (_, out, _) = dump(dir.path(), &["--journal", "0"]);
+        if out.contains("segment extent orders-0") {
+            break;
+        }
+        assert!(count < 600, "the large lane is never used");
+    }
+    broker.kill();
+    (dir, count)
 }
 
 fn lines(out: &str) -> Vec<Value> {
@@ -56,14 +83,14 @@ fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn the_records_of_a_killed_broker_are_those_that_were_produced() {
-    let dir = killed(24);
+    let (dir, count) = killed_with_large();
     let limit = (LARGE + 100).to_string();
     let flags = ["--topic", "orders", "--partition", "0", "--records", "--json"];
     let (code, out, err) = dump(dir.path(), &[&flags[..], &["--value-bytes", &limit]].concat());
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let lines = lines(&out);
     let records = of_type(&lines, "record");
-    assert_eq!(records.len(), 24);
+    assert_eq!(records.len(), count);
     for (number, record) in records.iter().enumerate() {
         assert_eq!(record["offset"], number);
         assert_eq!(record["key"]["text"], "key");
@@ -83,11 +110,11 @@ fn the_records_of_a_killed_broker_are_those_that_were_produced() {
 
 #[test]
 fn the_summary_and_the_journal_of_a_killed_broker_are_sound() {
-    let dir = killed(12);
+    let (dir, count) = killed_with_large();
     let (code, out, err) = dump(dir.path(), &["--verify"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("log orders-0 (id "), "{out}");
-    assert!(out.contains("offsets 0 to 12 (exclusive)"), "{out}");
+    assert!(out.contains(&format!("offsets 0 to {count} (exclusive)")), "{out}");
     assert!(out.lines().last().is_some_and(|it| it.starts_with("verdict: sound")), "{out}");
     assert!(out.contains("no broker uses it"), "{out}");
     let (code, out, _) = dump(dir.path(), &["--journal", "0", "--json"]);
@@ -98,7 +125,7 @@ fn the_summary_and_the_journal_of_a_killed_broker_are_sound() {
     assert!(entries.iter().any(|it| it["kind"] == "append" && it["name"] == "orders-0"), "{out}");
     // And a start agrees.
     let broker = start(dir.path());
-    assert_eq!(Client::connect(broker.address()).end_offset("orders", 0), 12);
+    assert_eq!(Client::connect(broker.address()).end_offset("orders", 0), count as i64);
     let (_, out, _) = dump(dir.path(), &[]);
     let who = format!("a broker (process {}) uses it", broker.pid());
     assert!(out.contains(&who), "{out}");

@@ -18,7 +18,8 @@
 //! - A damaged group that was known durable is corruption and refuses the directory; only an end
 //!   that nobody was told of is a torn tail.
 //!
-//! Callers: `partition` (through [`Log`] and [`Journal`]), `shard` (the steps), `server` (start).
+//! Callers: `partition` (through [`Log`] and [`Journal`]), `shard` (the steps), `server` (start),
+//! `tools/logdump` (through [`dump`], which reads only).
 //! Formats: `docs/FORMAT.md`.
 
 mod checkpoint;

@@ -99,6 +99,27 @@ pub enum InspectError {
     },
 }
 
+impl InspectError {
+    /// Whether the file is damaged: else it could not be read, or is of a later version.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let of_bytes = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        };
+        match self {
+            InspectError::Unwalkable { .. } => true,
+            InspectError::Io { source, .. } => of_bytes(source),
+            InspectError::Store(StoreError::FutureVersion { .. }) => false,
+            InspectError::Store(StoreError::Database { source, .. }) => match &**source {
+                redb::Error::Io(error) => of_bytes(error),
+                redb::Error::UpgradeRequired(_) => false,
+                _ => true,
+            },
+            InspectError::Store(_) => true,
+        }
+    }
+}
+
 /// Reads the metadata store at `path` and checks every page that is in use.
 ///
 /// # Errors
@@ -296,7 +317,8 @@ mod tests {
         }
         assert!(noticed > 0, "some of the bytes are in use");
         fs::write(&other, vec![0x5A; 20_000]).unwrap();
-        assert!(read_metadata(&other).is_err());
+        assert!(read_metadata(&other).unwrap_err().is_damage());
+        assert!(!read_metadata(&dir.path().join("none")).unwrap_err().is_damage());
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::source::{FileSource, Source};
 pub struct DataDir {
     root: PathBuf,
     directory_id: Option<[u8; 16]>,
-    live: Option<BTreeSet<TopicPartition>>,
+    pub(super) live: Option<BTreeSet<TopicPartition>>,
     reports: Vec<FileReport>,
     checkpoints: Vec<CheckpointInfo>,
     pub(super) starts: BTreeMap<u16, Start>,
@@ -93,10 +93,24 @@ impl DataDir {
             states: BTreeMap::new(),
         };
         dir.load();
+        dir.note_unreadable_dirs();
         Ok(dir)
     }
 
-    /// What was found of the checkpoints.
+    /// What cannot be listed must not pass for empty.
+    fn note_unreadable_dirs(&mut self) {
+        let topics = self.root.join("topics");
+        let mut dirs = vec![self.root.join("journal"), self.root.join("checkpoint")];
+        dirs.extend(names_in(&topics).unwrap_or_default().iter().map(|name| topics.join(name)));
+        dirs.push(topics);
+        for dir in dirs {
+            if let Err(error) = names_in(&dir) {
+                self.reports.push(FileReport::unreadable(dir, FileKind::Directory, &error));
+            }
+        }
+    }
+
+    /// What was found of the checkpoints, and of directories that cannot be listed.
     #[must_use]
     pub fn checkpoint_reports(&self) -> &[FileReport] {
         &self.reports

@@ -155,7 +155,7 @@ impl JournalFile {
     ) -> JournalFile {
         let whole = source.len_bytes();
         let mut report = FileReport::new(path, FileKind::Journal, whole);
-        let header = match Window::new(&*source).at(0, BLOCK_ALIGN) {
+        let header = match Window::narrow(&*source).at(0, BLOCK_ALIGN) {
             Ok(block) => read_header(block, directory_id, &mut report),
             Err(error) => {
                 report.note_unreadable(&error);

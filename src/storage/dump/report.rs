@@ -154,6 +154,17 @@ impl FileReport {
         self.findings.push(Finding { verdict, pos, what, means });
     }
 
+    /// Nobody needs the file any more: whatever is wrong with it costs nothing.
+    pub(super) fn make_unneeded(&mut self, why: &str) {
+        self.summary.push_str("; ");
+        self.summary.push_str(why);
+        self.worst = self.worst.min(Verdict::Stale);
+        for finding in &mut self.findings {
+            finding.verdict = finding.verdict.min(Verdict::Stale);
+            finding.means = format!("nothing: {why}");
+        }
+    }
+
     pub(super) fn note_unreadable(&mut self, error: &std::io::Error) {
         let means = "nothing is said of what could not be read";
         self.note(Verdict::Unreadable, None, format!("it cannot be read: {error}"), means);

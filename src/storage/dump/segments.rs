@@ -44,8 +44,8 @@ pub(super) fn segment(
     deep: bool,
     report: &mut FileReport,
 ) -> Blocks {
-    let mut look =
-        Look { window: Window::new(source), known, deep, report, blocks: Blocks::default() };
+    let window = if deep { Window::new(source) } else { Window::narrow(source) };
+    let mut look = Look { window, known, deep, report, blocks: Blocks::default() };
     if let Err(error) = look.counted().and_then(|()| look.uncounted()) {
         look.report.note_unreadable(&error);
     }

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::base::crc::crc32c_append;
+use crate::base::limits::BLOCK_ALIGN;
 
 /// Bytes held of one file.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -84,13 +85,19 @@ impl Source for Vec<u8> {
 /// A source and the part of it that was read last.
 pub(super) struct Window<'a> {
     source: &'a dyn Source,
+    bytes_min: usize,
     start: u64,
     held: Vec<u8>,
 }
 
 impl<'a> Window<'a> {
     pub(super) fn new(source: &'a dyn Source) -> Window<'a> {
-        Window { source, start: 0, held: Vec::new() }
+        Window { source, bytes_min: WINDOW_BYTES, start: 0, held: Vec::new() }
+    }
+
+    /// A window for who hops: no more is read than is asked for, and its block.
+    pub(super) fn narrow(source: &'a dyn Source) -> Window<'a> {
+        Window { bytes_min: BLOCK_ALIGN, ..Window::new(source) }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -108,7 +115,7 @@ impl<'a> Window<'a> {
         let held_end = self.start + self.held.len() as u64;
         if pos < self.start || end > held_end {
             let room = usize::try_from(self.len() - pos).unwrap_or(usize::MAX);
-            self.held.resize(wanted.max(WINDOW_BYTES).min(room), 0);
+            self.held.resize(wanted.max(self.bytes_min).min(room), 0);
             self.start = pos;
             if let Err(error) = self.source.read_at(pos, &mut self.held) {
                 self.held.clear();

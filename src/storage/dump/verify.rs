@@ -157,10 +157,13 @@ impl DataDir {
             });
             self.segment_files(tp, Offset(base), segment, deep, &mut reports);
         }
-        if !self.is_live(tp) {
-            for report in &mut reports {
-                report.summary.push_str("; of a partition that does not exist any more");
-            }
+        let why = match &self.live {
+            Some(live) if !live.contains(&tp) => Some("its partition does not exist any more"),
+            None if !dir.exists() => Some("its partition was deleted, it seems: no metadata says"),
+            _ => None,
+        };
+        if let Some(why) = why {
+            reports.iter_mut().for_each(|report| report.make_unneeded(why));
         }
         reports
     }

@@ -413,6 +413,28 @@ fn the_name_of_a_damaged_place_says_which_offsets_are_lost() {
     assert!(finding.means.starts_with("offsets 0 to "), "{finding:?}");
 }
 
+#[test]
+fn what_is_left_of_a_deleted_partition_is_no_damage() {
+    let left = left_by_a_kill();
+    let gone = left.open().partition_dir(tp(1, 0));
+    fs::remove_dir_all(&gone).expect("remove");
+    let worst = |left: &Left| left.reports().iter().map(FileReport::verdict).max();
+    assert_eq!(worst(&left), Some(Verdict::Damaged), "it is missed while it exists");
+    left.home.live.borrow_mut().remove(&tp(1, 0));
+    assert_eq!(worst(&left), Some(Verdict::Stale));
+    assert!(!left.is_refused());
+}
+
+#[test]
+fn what_cannot_be_listed_does_not_pass_for_empty() {
+    let left = left_by_a_kill();
+    let journal = left.dir.path().join("journal");
+    fs::remove_dir_all(&journal).expect("remove");
+    fs::write(&journal, b"no directory").expect("write");
+    let reports = left.reports();
+    assert_eq!(of(&reports, &journal).verdict(), Verdict::Unreadable);
+}
+
 proptest! {
     #[test]
     fn any_bytes_get_a_verdict(

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde_json::json;
 use thalweg::base::ids::{PartitionIndex, TopicId, TopicPartition};
-use thalweg::cluster::directory::{Identity, META_FILE, METADATA_FILE, read_identity};
+use thalweg::cluster::directory::{
+    DirectoryError, Identity, META_FILE, METADATA_FILE, read_identity,
+};
 use thalweg::cluster::image::MetadataImage;
-use thalweg::cluster::inspect::{InspectError, LockState, lock_state, read_metadata};
+use thalweg::cluster::inspect::{LockState, lock_state, read_metadata};
 use thalweg::storage::dump::{
     DataDir, EntryInfo, EntryPlace, FileKind, FileReport, GroupInfo, JournalItem, Verdict, Wanted,
 };
@@ -87,7 +89,9 @@ fn open(args: &Args) -> Result<Opened, Problem> {
         }
         Err(error) => {
             let means = "the broker refuses the directory";
-            report.note(severity(&error.to_string()), None, error.to_string(), means);
+            let is_damaged = matches!(error, DirectoryError::Corrupt { .. });
+            let verdict = if is_damaged { Verdict::Damaged } else { Verdict::Unreadable };
+            report.note(verdict, None, error.to_string(), means);
             reports.push(report);
             None
         }
@@ -98,11 +102,6 @@ fn open(args: &Args) -> Result<Opened, Problem> {
     let directory_id = identity.map(|identity| identity.directory_id.bytes());
     let dir = DataDir::open(root, directory_id, live).map_err(unreadable)?;
     Ok(Opened { dir, identity, image, lock: lock_state(root), reports })
-}
-
-/// What could not be read is not what is damaged.
-fn severity(message: &str) -> Verdict {
-    if message.contains("damaged") { Verdict::Damaged } else { Verdict::Unreadable }
 }
 
 /// The partitions that live in this directory.
@@ -147,12 +146,9 @@ fn metadata(args: &Args) -> (Option<MetadataImage>, Option<FileReport>) {
             }
             (Some(image), Some(report))
         }
-        Err(error @ InspectError::Unwalkable { .. }) => {
-            report.note(Verdict::Damaged, None, error.to_string(), means);
-            (None, Some(report))
-        }
         Err(error) => {
-            report.note(Verdict::Unreadable, None, error.to_string(), means);
+            let verdict = if error.is_damage() { Verdict::Damaged } else { Verdict::Unreadable };
+            report.note(verdict, None, error.to_string(), means);
             (None, Some(report))
         }
     }

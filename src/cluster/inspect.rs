@@ -4,6 +4,7 @@
 //! Callers: `tools/logdump`.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -237,12 +238,11 @@ impl StorageBackend for Overlay {
         let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, within, range) in parts(offset, data.len()) {
             let count = range.len();
-            if !over.pieces.contains_key(&number) {
-                over.pieces.insert(number, self.piece(number)?);
-            }
-            if let Some(piece) = over.pieces.get_mut(&number) {
-                piece[within..within + count].copy_from_slice(&data[range]);
-            }
+            let piece = match over.pieces.entry(number) {
+                Entry::Occupied(held) => held.into_mut(),
+                Entry::Vacant(free) => free.insert(self.piece(number)?),
+            };
+            piece[within..within + count].copy_from_slice(&data[range]);
         }
         Ok(())
     }

@@ -500,7 +500,7 @@ impl<'a> Walk<'a> {
                     continue;
                 }
             };
-            let (count, proof) = self.look_for_later(index, from)?;
+            let Later { count, proof } = self.look_for_later(index, from)?;
             later_groups += count;
             if let Some((pos, group, durable_through)) = proof {
                 judged.push(self.damaged(index, (pos, group, durable_through)));
@@ -551,13 +551,8 @@ impl<'a> Walk<'a> {
         (at, Judged { verdict: Verdict::Damaged, pos: byte, what, means })
     }
 
-    /// Whole later groups in the rest of a file, and the first that proves the missing one durable:
-    /// its position, its sequence, and what it knew durable.
-    fn look_for_later(
-        &mut self,
-        index: usize,
-        from: u64,
-    ) -> io::Result<(u64, Option<(u64, u64, u64)>)> {
+    /// Whole later groups in the rest of a file, up to the first that proves the missing one durable.
+    fn look_for_later(&mut self, index: usize, from: u64) -> io::Result<Later> {
         let files = self.files;
         let file = &files[index];
         let file_seq = file.header.map_or(0, |header| header.0);
@@ -573,14 +568,14 @@ impl<'a> Walk<'a> {
                 if matches!(found, GroupFound::Framed(_)) {
                     if header.durable_through() >= expected {
                         let proof = (pos, header.group(), header.durable_through());
-                        return Ok((count, Some(proof)));
+                        return Ok(Later { count, proof: Some(proof) });
                     }
                     count += 1;
                 }
             }
             pos += BLOCK_ALIGN as u64;
         }
-        Ok((count, None))
+        Ok(Later { count, proof: None })
     }
 
     /// A file without a header: nothing, or one whose header was damaged after it was used.
@@ -628,6 +623,13 @@ impl<'a> Walk<'a> {
         };
         Ok(Some((index, Judged { verdict, pos: 0, what, means: means.to_owned() })))
     }
+}
+
+/// Whole groups behind the end of a chain.
+struct Later {
+    count: u64,
+    /// One that proves the missing group durable: where it lies, its sequence, what it knew durable.
+    proof: Option<(u64, u64, u64)>,
 }
 
 /// What is said of the end of a chain.

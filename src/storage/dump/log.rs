@@ -60,6 +60,11 @@ pub struct BatchInfo {
 /// Takes a batch and, if it was asked for and is not too large, its bytes.
 pub type TakeBatch<'a> = &'a mut dyn FnMut(&BatchInfo, Option<&[u8]>) -> ControlFlow<()>;
 
+/// Takes an entry of a log: its file, its group, its place (group and number), itself. Says whether
+/// it wants more.
+type EachChange<'a> =
+    &'a mut dyn FnMut(&mut Window<'_>, &GroupInfo, (u64, u32), &EntryHeader) -> io::Result<bool>;
+
 /// Which batches are wanted, and how much of each.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -140,16 +145,7 @@ impl DataDir {
     }
 
     /// Lends what the journals say of a log that no checkpoint knows, in order.
-    fn for_each_change(
-        &self,
-        tp: TopicPartition,
-        each: &mut dyn FnMut(
-            &mut Window<'_>,
-            &GroupInfo,
-            (u64, u32),
-            &EntryHeader,
-        ) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    fn for_each_change(&self, tp: TopicPartition, each: EachChange<'_>) -> io::Result<()> {
         for shard in self.shards() {
             let Ok(journal) = self.journal_files(shard) else { continue };
             let mut walk = journal.walk();

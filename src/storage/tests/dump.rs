@@ -142,7 +142,7 @@ fn covered(path: &Path, bytes: &[u8], counted: u64) -> Vec<Range<usize>> {
     match kind_of(path) {
         FileKind::Journal => covered_of_journal(bytes),
         FileKind::Segment => covered_of_segment(&bytes[..counted as usize]),
-        _ => Vec::from([0..bytes.len()]),
+        _ => std::iter::once(0..bytes.len()).collect(),
     }
 }
 
@@ -150,7 +150,7 @@ fn covered_of_journal(bytes: &[u8]) -> Vec<Range<usize>> {
     if bytes[..FileHeader::BYTES].iter().all(|byte| *byte == 0) {
         return Vec::new();
     }
-    let mut ranges = Vec::from([0..FileHeader::BYTES]);
+    let mut ranges: Vec<_> = std::iter::once(0..FileHeader::BYTES).collect();
     let mut pos = FIRST_GROUP_POS as usize;
     while let Some(header) = bytes.get(pos..).and_then(GroupHeader::peek) {
         ranges.push(pos..pos + GROUP_HEADER_BYTES);

@@ -11,7 +11,7 @@ use support::client::{Client, batch_of};
 use support::{BROKER_DIR, Broker, dump, serve};
 
 /// Large enough for the large lane.
-const LARGE: usize = 300 << 10;
+const LARGE: usize = 900 << 10;
 
 #[test]
 #[ignore = "the broker that the other tests start and kill"]

@@ -414,6 +414,71 @@ fn the_name_of_a_damaged_place_says_which_offsets_are_lost() {
 }
 
 #[test]
+fn after_any_life_that_ends_with_a_kill_nothing_is_damaged_and_the_batches_are_the_logs() {
+    for seed in 0..25 {
+        let mut random = Random::new(seed);
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let home = Home::new(Disk::Blocking, dir.path(), config());
+        let log_config = LogConfig { segment_bytes: 160 << 10, ..LogConfig::default() };
+        home.live(tp(1, 0), log_config.clone());
+        home.live(tp(2, 3), log_config);
+        let mut left = Left { dir, home, logs: Vec::new() };
+        for life in 0..4 {
+            left.logs = live_once(&left.home, &mut random, life);
+            for report in left.reports() {
+                let is_fine = report.verdict() <= Verdict::Torn;
+                assert!(is_fine, "seed {seed} life {life}: {report:#?}");
+            }
+            let opened = left.open();
+            for (tp, written) in &left.logs {
+                let mut found = Vec::new();
+                let wanted = Wanted { offsets: 0..i64::MAX, content_bytes_max: 1 << 20 };
+                let mut take = |_: &crate::storage::dump::BatchInfo, bytes: Option<&[u8]>| {
+                    found.push(Bytes::copy_from_slice(bytes.expect("small enough")));
+                    std::ops::ControlFlow::Continue(())
+                };
+                opened.batches(*tp, &wanted, &mut take).expect("read");
+                let what = (found.len(), written.len());
+                assert!(found == *written, "seed {seed} life {life} {tp}: {what:?}");
+            }
+        }
+    }
+}
+
+/// A life of appends, cuts at both ends, and background work, ended by a kill or in order. What
+/// the logs held at its end.
+fn live_once(home: &Home, random: &mut Random, life: i32) -> Vec<(TopicPartition, Vec<Bytes>)> {
+    let store = home.open();
+    let logs = [tp(1, 0), tp(2, 3)].map(|tp| (tp, home.log(&store, tp)));
+    for step in 0..30 {
+        let (_, log) = &logs[random.below(2) as usize];
+        let end = log.borrow().log_end();
+        match random.below(20) {
+            0 => drop(log.borrow_mut().truncate_to(store.journal(), Offset(end.0 * 2 / 3))),
+            1 => log.borrow_mut().advance_log_start(store.journal(), Offset(end.0 / 3)),
+            2 => background(&store).expect("background"),
+            3 => block_on(store.checkpoint()).expect("checkpoint"),
+            kind => {
+                let bytes = if kind < 7 { 70 << 10 } else { 2500 };
+                let batch = received(&batch(step, 1, bytes, 1000));
+                log.borrow_mut().append(store.journal(), &batch, leader(life));
+            }
+        }
+        commit_all(&store);
+    }
+    let held = logs.iter().map(|(tp, log)| {
+        let start = log.borrow().log_start();
+        (*tp, read_all(log, start, 1 << 20))
+    });
+    let held = held.collect();
+    if random.chance(30) {
+        drop(logs);
+        block_on(store.close()).expect("close");
+    }
+    held
+}
+
+#[test]
 fn what_is_left_of_a_deleted_partition_is_no_damage() {
     let left = left_by_a_kill();
     let gone = left.open().partition_dir(tp(1, 0));

@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use super::respond;
 use super::topics::is_internal;
 use crate::base::ids::{Offset, PartitionIndex, ShardId, TopicPartition};
@@ -28,13 +30,14 @@ type Place = Result<(ShardId, TopicPartition), ErrorCode>;
 pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Malformed> {
     let asked: DeleteRecordsRequest = codec::decode(request.body, request.header.version())?;
     let mut waiting = Vec::with_capacity(asked.topics.len());
-    for topic in &asked.topics {
+    // As in Kafka: a topic without partitions is left out.
+    for topic in asked.topics.iter().filter(|topic| !topic.partitions.is_empty()) {
         let begin = |partition: &DeleteRecordsPartition| {
             let (owner, tp) = place(core, topic.name.as_str(), partition.partition_index)?;
             Ok(core.shard().delete_records(owner, tp, Offset(partition.offset)))
         };
         let begun: Vec<_> =
-            topic.partitions.iter().map(|it| (it.partition_index, begin(it))).collect();
+            last_of_each(&topic.partitions).map(|it| (it.partition_index, begin(it))).collect();
         waiting.push((topic.name.clone(), begun));
     }
     let mut response = DeleteRecordsResponse::default();
@@ -54,6 +57,16 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
         response.topics.push(answer);
     }
     Ok(respond(&request.header, &response))
+}
+
+/// Of a partition that is there twice, the last one counts, as in Kafka.
+fn last_of_each(
+    partitions: &[DeleteRecordsPartition],
+) -> impl Iterator<Item = &DeleteRecordsPartition> {
+    let last: FxHashMap<i32, usize> =
+        partitions.iter().zip(0..).map(|(it, place)| (it.partition_index, place)).collect();
+    let is_last = move |place, it: &DeleteRecordsPartition| last[&it.partition_index] == place;
+    partitions.iter().zip(0..).filter(move |(it, place)| is_last(*place, it)).map(|(it, _)| it)
 }
 
 fn place(core: &Core, topic: &str, index: i32) -> Place {

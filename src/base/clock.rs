@@ -22,6 +22,27 @@ pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A moment by both clocks: the wall clock, which may jump, and the monotonic one, which does not and
+/// means nothing beyond this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since the Unix epoch, as the wall clock shows them.
+    pub wall_ms: i64,
+    /// Milliseconds of the monotonic clock; negative before its zero.
+    pub steady_ms: i64,
+}
+
+impl Moment {
+    /// When the wall clock showed `wall_ms`, if it has not jumped since; at the latest now, so that
+    /// what was written under a clock that ran ahead grows old from here on.
+    #[must_use]
+    pub fn of_wall(wall_ms: i64, now: Moment) -> Moment {
+        let ago_ms = now.wall_ms.saturating_sub(wall_ms).max(0);
+        let wall_ms = wall_ms.min(now.wall_ms);
+        Moment { wall_ms, steady_ms: now.steady_ms.saturating_sub(ago_ms) }
+    }
+}
+
 /// State of a simulated clock.
 #[derive(Debug, Default)]
 pub struct SimClock {
@@ -41,6 +62,19 @@ impl Clock {
     pub fn simulated(wall_ms: i64) -> (Clock, Rc<SimClock>) {
         let sim = Rc::new(SimClock { wall_ms: Cell::new(wall_ms), mono_us: Cell::new(0) });
         (Clock::Sim(sim.clone()), sim)
+    }
+
+    /// A clock that stands still: for what is done at one moment.
+    #[must_use]
+    pub fn standing(wall_ms: i64) -> Clock {
+        Clock::simulated(wall_ms).0
+    }
+
+    /// Both clocks at once.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        let steady_ms = i64::try_from(self.mono_us() / 1000).unwrap_or(i64::MAX);
+        Moment { wall_ms: self.wall_ms(), steady_ms }
     }
 
     /// Milliseconds since the Unix epoch: Kafka's record timestamps. May jump either way.

@@ -26,12 +26,16 @@ pub fn partition_config(topic: &TopicConfig, validate_records: bool) -> Partitio
             TopicCompression::Zstd => Some(Compression::Zstd),
         },
         compacted: topic.is_compacted(),
+        deletable: topic.is_deleted() || !topic.is_compacted(),
         validate_records,
         log: LogConfig {
             segment_bytes: u64::try_from(topic.segment_bytes()).unwrap_or(0),
             segment_ms: topic.segment_ms(),
             flush_messages: topic.flush_messages(),
             flush_ms: topic.flush_ms(),
+            retention_ms: if topic.is_deleted() { topic.retention_ms() } else { -1 },
+            retention_bytes: if topic.is_deleted() { topic.retention_bytes() } else { -1 },
+            file_delete_delay_ms: topic.file_delete_delay_ms(),
         },
     }
 }

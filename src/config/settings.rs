@@ -82,6 +82,8 @@ pub struct StorageSettings {
     pub read_ahead_bytes: usize,
     /// How long an idle producer is remembered.
     pub producer_id_expiration: Duration,
+    /// Time between looks for segments that may go.
+    pub retention_check_interval: Duration,
 }
 
 /// What is checked of a produced batch.
@@ -277,6 +279,9 @@ impl Merged {
                 read_ahead_bytes: self.number("read.ahead.bytes"),
                 producer_id_expiration: Duration::from_millis(
                     self.number("producer.id.expiration.ms"),
+                ),
+                retention_check_interval: Duration::from_millis(
+                    self.number("log.retention.check.interval.ms"),
                 ),
             },
             requests: RequestSettings {

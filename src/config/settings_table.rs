@@ -250,6 +250,13 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
         Valid::AtLeast(1),
         "How long an idle producer's sequence numbers are remembered.",
     ),
+    plain(
+        "log.retention.check.interval.ms",
+        Kind::Long,
+        "300000",
+        Valid::AtLeast(1),
+        "Time between looks for segments that may go.",
+    ),
 ];
 
 static ALL: LazyLock<Vec<SettingDefinition>> = LazyLock::new(|| {

@@ -15,6 +15,8 @@ pub struct PartitionConfig {
     pub compression: Option<Compression>,
     /// Whether `cleanup.policy` has `compact`: every record needs a key.
     pub compacted: bool,
+    /// Whether records may be deleted on request: not where `cleanup.policy` is `compact` alone.
+    pub deletable: bool,
     /// `record.validation=full`: walk every record of every batch, as Kafka always does.
     pub validate_records: bool,
     /// What concerns the log below: segments (a batch must fit into one) and flushes
@@ -47,6 +49,7 @@ impl Default for PartitionConfig {
             },
             compression: None,
             compacted: false,
+            deletable: true,
             validate_records: false,
             log: LogConfig::default(),
         }

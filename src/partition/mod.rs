@@ -33,6 +33,7 @@ pub mod epochs;
 pub mod fetch_queue;
 pub mod high_watermark;
 pub mod list_offsets;
+pub mod log_start;
 pub mod offsets;
 pub mod read_plan;
 

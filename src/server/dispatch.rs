@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::connection::Connection;
 use super::core::Core;
 use super::handlers::{
-    api_versions, create_partitions, create_topics, delete_topics, describe_cluster,
-    describe_configs, describe_topic_partitions, fetch, find_coordinator,
+    api_versions, create_partitions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_topic_partitions, fetch, find_coordinator,
     incremental_alter_configs, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
     produce,
 };
@@ -41,11 +41,8 @@ pub async fn dispatch(core: &Rc<Core>, connection: &Connection, frame: Bytes) ->
     drop(frame);
     let api = header.api();
     let request = Request { header, body, frame_bytes, connection };
-    if api == ApiKey::Produce {
-        return produce::handle(core, request);
-    }
     let answer = match api {
-        ApiKey::Produce => unreachable!("answered above"),
+        ApiKey::Produce => return produce::handle(core, request),
         ApiKey::Fetch => fetch::handle(core, request).await,
         ApiKey::ListOffsets => list_offsets::handle(core, request).await,
         ApiKey::Metadata => metadata::handle(core, request).await,
@@ -53,6 +50,7 @@ pub async fn dispatch(core: &Rc<Core>, connection: &Connection, frame: Bytes) ->
         ApiKey::ApiVersions => api_versions::handle(core, request),
         ApiKey::CreateTopics => create_topics::handle(core, request).await,
         ApiKey::DeleteTopics => delete_topics::handle(core, request).await,
+        ApiKey::DeleteRecords => delete_records::handle(core, request).await,
         ApiKey::InitProducerId => init_producer_id::handle(core, request).await,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(core, request).await,
         ApiKey::DescribeConfigs => describe_configs::handle(core, request).await,

@@ -5,9 +5,11 @@ use crate::partition::ack_queue::AckError;
 use crate::partition::admission::AdmissionError;
 use crate::partition::append::AppendError;
 use crate::partition::epochs::AccessError;
+use crate::partition::log_start::DeleteRecordsError;
 use crate::partition::read_plan::ReadError;
 use crate::protocol::ErrorCode;
 use crate::record::{BatchError, RecordError};
+use crate::shard::log_starts::DeleteRecordsFailure;
 use crate::shard::reads::ReadFailure;
 use crate::shard::router::AppendFailure;
 use crate::storage::producer_table::SequenceError;
@@ -46,6 +48,20 @@ pub fn of_read(failure: &ReadFailure) -> ErrorCode {
         ReadFailure::Refused(ReadError::Access(problem)) => of_access(*problem),
         ReadFailure::Refused(ReadError::OutOfRange { .. }) => ErrorCode::OffsetOutOfRange,
         ReadFailure::Storage(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Code for records that are not deleted.
+#[must_use]
+pub fn of_delete_records(failure: &DeleteRecordsFailure) -> ErrorCode {
+    match failure {
+        DeleteRecordsFailure::NotOwned => ErrorCode::NotLeaderOrFollower,
+        DeleteRecordsFailure::Storage(_) => ErrorCode::KafkaStorageError,
+        DeleteRecordsFailure::Refused(problem) => match problem {
+            DeleteRecordsError::Closed(reason) => of_close(*reason),
+            DeleteRecordsError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            DeleteRecordsError::Compacted => ErrorCode::PolicyViolation,
+        },
     }
 }
 

@@ -104,7 +104,10 @@ async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
         let store = Store::open(Disk::Ring, directory, config, clock, recovered)
             .await
             .map_err(of_storage)?;
-        shard.stores().start(shard, store, start.settings.storage.producer_id_expiration);
+        let settings = &start.settings.storage;
+        let (idle_max, check) =
+            (settings.producer_id_expiration, settings.retention_check_interval);
+        shard.stores().start(shard, store, idle_max, check);
     }
     start.reconciler.reconcile(shard, &start.image).await;
     let listener = TcpListener::bind(start.listen)?;

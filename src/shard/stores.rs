@@ -1,5 +1,5 @@
 //! This shard's stores and the loops that keep them going: commit, write-behind, checkpoint,
-//! pre-writing and timed flushes.
+//! pre-writing, timed flushes, retention and removal of files.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, error};
 
+use super::log_starts;
 use super::runtime::Shard;
 use super::task::{self, Task};
 use crate::partition::CloseReason;
@@ -35,14 +36,24 @@ impl Stores {
     }
 
     /// Adds the store of the next data directory and starts its loops.
-    /// Producers that have been silent for `producer_idle_max` are forgotten.
-    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
+    /// Producers that have been silent for `producer_idle_max` are forgotten, and every
+    /// `retention_check` the logs let go of what is old.
+    pub fn start(
+        &self,
+        shard: &Rc<Shard>,
+        store: Rc<Store>,
+        producer_idle_max: Duration,
+        retention_check: Duration,
+    ) {
         let mut loops = self.loops.borrow_mut();
         loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(checkpoint(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(prewrite(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(tick(shard.clone(), store.clone(), producer_idle_max)));
+        loops.push(task::spawn_joinable(log_starts::remove(shard.clone(), store.clone())));
+        let retain = log_starts::retain(shard.clone(), store.clone(), retention_check);
+        loops.push(task::spawn_joinable(retain));
         drop(loops);
         self.stores.borrow_mut().push(store);
     }
@@ -153,7 +164,7 @@ async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
 
 /// A loop is over: because the store closes, or because of the first failed write or sync, after
 /// which nothing in it is acknowledged any more.
-fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
+pub(super) fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
     if matches!(problem, StorageError::Closing) {
         return;
     }

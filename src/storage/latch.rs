@@ -33,6 +33,13 @@ impl FailureLatch {
         if self.closing.get() { Err(StorageError::Closing) } else { Ok(()) }
     }
 
+    /// Waits until the latch is closed, or the store closes.
+    pub(super) async fn until_over(&self) {
+        while self.check_open().is_ok() {
+            self.tripped.wait().await;
+        }
+    }
+
     /// Closes the latch (the first reason stays) and returns the error to give.
     pub(super) fn trip(&self, what: &str, error: &io::Error) -> StorageError {
         let reason = {

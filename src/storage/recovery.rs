@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::base::clock::Clock;
 use crate::base::ids::{ShardId, TopicPartition};
 use crate::io::buf::IoBuf;
 use crate::io::disk::Disk;
@@ -362,7 +363,8 @@ impl<'a> Replay<'a> {
 
     fn log_of(&self, state: &LogState, config: LogConfig) -> Option<Rc<RefCell<Log>>> {
         let ids_max = self.config.producer_ids_max;
-        let log = Log::from_state(state, 0, config, self.files.clone(), ids_max)?;
+        let (files, clock) = (self.files.clone(), Clock::standing(self.now_ms));
+        let log = Log::from_state(state, 0, config, files, clock, ids_max)?;
         Some(Rc::new(RefCell::new(log)))
     }
 
@@ -534,6 +536,10 @@ impl<'a> Replay<'a> {
             let base = entry.name.split('.').next().and_then(|base| base.parse::<i64>().ok());
             let Some(base) = base else { continue };
             let path = dir.join(&entry.name);
+            // What lies before the first one may be large: it goes later, in pieces.
+            if base < log.borrow().first_base().0 {
+                continue;
+            }
             match known.iter().find(|(known, _)| known.0 == base) {
                 None => self.files.disk().remove_file(&path).await?,
                 Some((_, end)) if entry.name.ends_with(".log") && entry.len > *end => {

@@ -12,6 +12,13 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`: how long a written record may stay without a sync; `i64::MAX` for ever.
     pub flush_ms: i64,
+    /// `retention.ms`, where `cleanup.policy` deletes: how long segments are kept; negative for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`, where `cleanup.policy` deletes: bytes that are kept; negative: all.
+    pub retention_bytes: i64,
+    /// `file.delete.delay.ms`: how long the files of a segment stay that left the log, for readers
+    /// that have begun with it.
+    pub file_delete_delay_ms: i64,
 }
 
 impl Default for LogConfig {
@@ -21,6 +28,9 @@ impl Default for LogConfig {
             segment_ms: 7 * 24 * 3600 * 1000,
             flush_messages: 1,
             flush_ms: i64::MAX,
+            retention_ms: 7 * 24 * 3600 * 1000,
+            retention_bytes: -1,
+            file_delete_delay_ms: 60_000,
         }
     }
 }
@@ -61,6 +71,9 @@ pub struct StoreConfig {
     pub index_entries_max: usize,
     /// Bound of decompression in look-ups by time.
     pub decompressed_bytes_max: usize,
+    /// Bytes of removed segments that are given back to the file system in one step: a file that is
+    /// removed as a whole stalls everybody else's syncs for as long as that takes.
+    pub removal_piece_bytes: u64,
     /// Bound on producer ids remembered by one partition.
     pub producer_ids_max: usize,
 }
@@ -82,6 +95,7 @@ impl Default for StoreConfig {
             open_segments_max: 512,
             index_entries_max: 5 << 18,
             decompressed_bytes_max: 64 << 20,
+            removal_piece_bytes: 32 << 20,
             producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,
         }
     }

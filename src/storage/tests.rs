@@ -7,6 +7,7 @@ mod dump;
 mod faults;
 mod large_lane;
 mod read_ahead;
+mod retention;
 mod world;
 
 use std::cell::RefCell;
@@ -49,6 +50,7 @@ fn small_config() -> StoreConfig {
         extent_bytes: 16 << 10,
         large_lane_bytes: 64 << 10,
         block_bytes: 8 << 10,
+        removal_piece_bytes: 300 << 10,
         write_behind_window_bytes: 96 << 10,
         checkpoint_bytes: 64 << 10,
         read_cache_bytes: 48 << 10,

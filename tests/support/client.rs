@@ -15,6 +15,8 @@ const CREATE_TOPICS: i16 = 19;
 const DELETE_TOPICS: i16 = 20;
 const INIT_PRODUCER_ID: i16 = 22;
 const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+const DELETE_RECORDS: i16 = 21;
+const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const DESCRIBE_CONFIGS: i16 = 32;
 
 /// Bytes of a batch before its records.
@@ -230,6 +232,24 @@ impl Client {
         let error = answer.i16();
         answer.skip(4);
         (error, answer.i32(), answer.i64())
+    }
+
+    /// DeleteRecords: low watermark and error.
+    pub fn delete_records(&mut self, topic: &str, partition: i32, before: i64) -> (i64, i16) {
+        let body = Body::new().i32(1).string(topic).i32(1).i32(partition).i64(before).i32(10_000);
+        let mut answer = self.wire.call(DELETE_RECORDS, 1, false, &body.0);
+        answer.skip(8);
+        answer.string();
+        answer.skip(8);
+        (answer.i64(), answer.i16())
+    }
+
+    /// Sets one configuration of a topic; returns the error code.
+    pub fn set_topic_config(&mut self, topic: &str, name: &str, value: &str) -> i16 {
+        let body = Body::new().i32(1).i8(2).string(topic).i32(1).string(name).i8(0).string(value);
+        let mut answer = self.wire.call(INCREMENTAL_ALTER_CONFIGS, 0, false, &body.i8(0).0);
+        answer.skip(8);
+        answer.i16()
     }
 
     /// A topic's configuration.

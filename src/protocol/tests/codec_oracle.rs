@@ -87,6 +87,8 @@ every_version! {
         OffsetForLeaderEpochResponse offset_for_leader_epoch_response;
     every_create_topics_version_round_trips: CreateTopics, CreateTopicsRequest create_topics_request,
         CreateTopicsResponse create_topics_response;
+    every_delete_records_version_round_trips: DeleteRecords,
+        DeleteRecordsRequest delete_records_request, DeleteRecordsResponse delete_records_response;
     every_delete_topics_version_round_trips: DeleteTopics, DeleteTopicsRequest delete_topics_request,
         DeleteTopicsResponse delete_topics_response;
     every_describe_configs_version_round_trips: DescribeConfigs, DescribeConfigsRequest describe_configs_request,

@@ -96,6 +96,7 @@ fn read_codec(api: ApiKey, body: &[u8], version: i16) -> Result<(), Malformed> {
             read::<messages::OffsetForLeaderEpochRequest>(body, version)
         }
         ApiKey::CreateTopics => read::<messages::CreateTopicsRequest>(body, version),
+        ApiKey::DeleteRecords => read::<messages::DeleteRecordsRequest>(body, version),
         ApiKey::DeleteTopics => read::<messages::DeleteTopicsRequest>(body, version),
         ApiKey::DescribeConfigs => read::<messages::DescribeConfigsRequest>(body, version),
         ApiKey::IncrementalAlterConfigs => {
@@ -128,6 +129,7 @@ fn sample_body(api: ApiKey, version: i16) -> Option<Bytes> {
             encoded(&samples::offset_for_leader_epoch_request(version), version)
         }
         ApiKey::CreateTopics => encoded(&samples::create_topics_request(version), version),
+        ApiKey::DeleteRecords => encoded(&samples::delete_records_request(version), version),
         ApiKey::DeleteTopics => encoded(&samples::delete_topics_request(version), version),
         ApiKey::DescribeConfigs => encoded(&samples::describe_configs_request(version), version),
         ApiKey::IncrementalAlterConfigs => {

@@ -168,6 +168,27 @@ pub(super) fn delete_topics_response(_: i16) -> DeleteTopicsResponse {
     build!(DeleteTopicsResponse { throttle_time_ms: 1, responses: vec![topic] })
 }
 
+pub(super) fn delete_records_request(_: i16) -> DeleteRecordsRequest {
+    use delete_records_request::{
+        DeleteRecordsPartition as Partition, DeleteRecordsTopic as Topic,
+    };
+    let partitions = vec![
+        build!(Partition { partition_index: 0, offset: -1 }),
+        build!(Partition { partition_index: 3, offset: 1 << 40 }),
+    ];
+    let topic = build!(Topic { name: text("t"), partitions: partitions });
+    build!(DeleteRecordsRequest { topics: vec![topic], timeout_ms: 5 })
+}
+
+pub(super) fn delete_records_response(_: i16) -> DeleteRecordsResponse {
+    use delete_records_response::{
+        DeleteRecordsPartitionResult as Partition, DeleteRecordsTopicResult as Topic,
+    };
+    let partition = build!(Partition { partition_index: 3, low_watermark: 7, error_code: 44 });
+    let topic = build!(Topic { name: text("t"), partitions: vec![partition] });
+    build!(DeleteRecordsResponse { throttle_time_ms: 1, topics: vec![topic] })
+}
+
 pub(super) fn describe_configs_request(version: i16) -> DescribeConfigsRequest {
     use describe_configs_request::DescribeConfigsResource as Resource;
     let topic = build!(Resource {

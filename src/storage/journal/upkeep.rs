@@ -58,6 +58,19 @@ impl Journal {
         self.staged.notify();
     }
 
+    /// Waits until `group` and everything before it is durable. Somebody must have asked for that:
+    /// its control entries do.
+    ///
+    /// # Errors
+    /// `Failed` once the store has failed.
+    pub async fn until_durable(&self, group: u64) -> Result<(), StorageError> {
+        while self.state.borrow().durable_through < group {
+            self.latch.check()?;
+            self.latch.or_wait(&self.room).await;
+        }
+        Ok(())
+    }
+
     /// Whether anything waits to be written or synced on request.
     pub(in crate::storage) fn is_idle(&self) -> bool {
         let state = self.state.borrow();

@@ -4,13 +4,14 @@
 //! reads are planned here and done by the plan.
 //! Held in `Rc<RefCell<Log>>` by the store and by its partition; never borrowed across an `.await`.
 //! The methods are spread by verb: `append`, `keep`, `large_lane`, `truncate`, `write_behind`, `adoption`,
-//! `read_plan`, `timestamp_plan`.
+//! `read_plan`, `timestamp_plan`, `retention`.
 
 mod adoption;
 mod append;
 mod keep;
 mod large_lane;
 mod read_plan;
+mod retention;
 mod state;
 mod tail;
 mod timestamp_plan;
@@ -19,6 +20,7 @@ mod write_behind;
 
 use std::rc::Rc;
 
+use crate::base::clock::{Clock, Moment};
 use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 
 pub(super) use adoption::Match;
@@ -41,7 +43,10 @@ pub struct Log {
     slot: u32,
     config: LogConfig,
     files: Rc<SegmentFiles>,
+    clock: Clock,
     log_start: Offset,
+    /// The journal's group with the last move of the start; 0: none that may not be durable.
+    start_group: u64,
     log_end: Offset,
     written_end: Offset,
     durable_end: Offset,
@@ -53,6 +58,10 @@ pub struct Log {
     segment_producers: ProducerTable,
     tail: Tail,
     segments: Vec<Segment>,
+    /// When a batch was last written.
+    written: Moment,
+    /// Where the files began when the log was opened: what lies before is no part of it.
+    first_at_open: Offset,
     /// The last segment takes no more.
     last_is_sealed: bool,
     membership: Option<Membership>,
@@ -91,17 +100,22 @@ impl Log {
         slot: u32,
         config: LogConfig,
         files: Rc<SegmentFiles>,
+        clock: Clock,
         producer_ids_max: usize,
     ) -> Option<Log> {
         let epochs = EpochHistory::from_entries(state.epochs.clone())?;
         let producers = ProducerTable::from_image(&state.producers, producer_ids_max)?;
         let end = Offset(state.segment_end);
+        let now = clock.now();
+        let first = state.segments.first().map_or(end, |first| Offset(first.base_offset));
         Some(Log {
             topic_partition: state.topic_partition(),
             slot,
             config,
             files,
+            clock,
             log_start: Offset(state.log_start),
+            start_group: 0,
             log_end: end,
             written_end: end,
             durable_end: end,
@@ -111,7 +125,9 @@ impl Log {
             segment_producers: producers.clone(),
             producers,
             tail: Tail::default(),
-            segments: state.segments.iter().map(Segment::from_state).collect(),
+            segments: state.segments.iter().map(|it| Segment::from_state(it, now)).collect(),
+            written: now,
+            first_at_open: first,
             last_is_sealed: state.last_is_sealed,
             membership: None,
             truncations: 0,
@@ -223,6 +239,9 @@ impl Log {
     pub(super) fn on_written(&mut self, end: Offset, truncations: u64) {
         self.cuts.retain(|(number, _)| *number > truncations);
         let end = self.cuts.iter().fold(end, |end, (_, cut)| end.min(*cut));
+        if end > self.written_end {
+            self.written = self.clock.now();
+        }
         self.written_end = self.written_end.max(end);
     }
 

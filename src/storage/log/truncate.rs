@@ -27,14 +27,23 @@ impl Log {
         self.log_end
     }
 
-    /// Deletes the records before `start` (DeleteRecords, retention). Never goes back.
+    /// Deletes the records before `start` (DeleteRecords, retention). Never goes back, also over a
+    /// crash once [`Journal::until_durable`] has seen [`Log::start_group`]: until then nobody may be
+    /// told. Then the segments before it may go: [`Log::drop_segments_before`].
     pub fn advance_log_start(&mut self, journal: &Journal, start: Offset) {
         let start = start.min(self.written_end);
         if start > self.log_start {
-            self.cut_start(start);
+            self.move_start(start);
             let epoch = self.epochs.latest().unwrap_or(LeaderEpoch(-1));
             self.stage_control(journal, EntryKind::LogStart, epoch, start);
+            self.start_group = journal.next_entry().0;
         }
+    }
+
+    /// The group of the journal with the last move of the start.
+    #[must_use]
+    pub fn start_group(&self) -> u64 {
+        self.start_group
     }
 
     /// The effect of a truncation, also in replay.
@@ -56,6 +65,7 @@ impl Log {
         self.durable_end = self.durable_end.min(end);
         self.flush_point = self.flush_point.min(end);
         self.log_start = self.log_start.min(end);
+        self.first_at_open = self.first_at_open.min(end);
         self.epochs.truncate_end(end);
         self.producers.truncate_end(end);
         self.segment_producers.truncate_end(end);
@@ -64,14 +74,15 @@ impl Log {
 
     /// The effect of a move of the start, also in replay. May be ahead of what replay has seen.
     pub(in crate::storage) fn cut_start(&mut self, start: Offset) {
-        let start = start.max(self.log_start).min(self.log_end);
-        self.log_start = start;
+        self.move_start(start);
+        // The last one stays: what follows in the journal may have its place in it.
+        self.drop_closed_segments(self.log_start);
+    }
+
+    fn move_start(&mut self, start: Offset) {
+        self.log_start = start.max(self.log_start).min(self.log_end);
         self.touched = true;
-        self.epochs.truncate_start(start);
-        // Whole segments before it; the one that is written to stays.
-        let ends = self.segments.windows(2).map(|pair| pair[1].base_offset);
-        let gone = ends.take_while(|end| *end <= start).count();
-        self.garbage.extend(self.segments.drain(..gone).map(|segment| segment.base_offset));
+        self.epochs.truncate_start(self.log_start);
         self.check_invariants();
     }
 
@@ -101,6 +112,16 @@ impl Log {
     pub(in crate::storage) fn take_garbage(&mut self) -> Vec<SegmentKey> {
         let garbage = std::mem::take(&mut self.garbage);
         garbage.into_iter().map(|base| self.key(base)).collect()
+    }
+
+    /// Files of segments that begin before this are left over from an earlier run.
+    pub(in crate::storage) fn first_at_open(&self) -> Offset {
+        self.first_at_open
+    }
+
+    /// Offset that the first segment begins with, or the next one if there is none.
+    pub(in crate::storage) fn first_base(&self) -> Offset {
+        self.segments.first().map_or(self.segment_end, |first| first.base_offset)
     }
 
     pub(in crate::storage) fn has_garbage(&self) -> bool {

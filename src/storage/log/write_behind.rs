@@ -140,13 +140,14 @@ impl Log {
             return Vec::new();
         }
         if plan.creates {
-            self.segments.push(Segment::new(plan.key.base_offset, plan.now_ms));
+            self.segments.push(Segment::new(plan.key.base_offset, plan.now_ms, self.written));
             self.last_is_sealed = false;
         }
         let segment = self.segments.last_mut().expect("planned for it");
         assert_eq!(segment.file_bytes, plan.pos, "one writer a log");
         let entries = plan.index_entries(segment.max_timestamp);
         segment.file_bytes += plan.file_bytes() as u64;
+        segment.written = self.written;
         if let Some(last) = entries.last() {
             segment.max_timestamp = last.max_timestamp_so_far;
         }

@@ -147,7 +147,7 @@ impl SegmentFiles {
         &self.disk
     }
 
-    fn topic_dir(&self, topic_partition: TopicPartition) -> PathBuf {
+    pub(super) fn topic_dir(&self, topic_partition: TopicPartition) -> PathBuf {
         let hex: String =
             topic_partition.topic_id.0.iter().map(|byte| format!("{byte:02x}")).collect();
         self.root.join(hex)
@@ -290,37 +290,6 @@ impl SegmentFiles {
         file.datasync().await
     }
 
-    /// Removes a segment's files.
-    pub(in crate::storage) async fn remove_segment(&self, key: SegmentKey) -> io::Result<()> {
-        self.forget(key);
-        self.unsynced.borrow_mut().remove(&key);
-        self.unsynced_names.borrow_mut().remove(&key);
-        for extension in ["log", "index", "snapshot"] {
-            missing_is_none(self.disk.remove_file(&self.path(key, extension)).await)?;
-        }
-        Ok(())
-    }
-
-    /// Removes all files of a partition.
-    pub(in crate::storage) async fn remove_partition(
-        &self,
-        topic_partition: TopicPartition,
-    ) -> io::Result<()> {
-        self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.read_ahead.forget(|key| key.topic_partition == topic_partition);
-        self.unsynced.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.unsynced_names.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.known_dirs.borrow_mut().remove(&topic_partition);
-        let dir = self.partition_dir(topic_partition);
-        missing_is_none(self.disk.remove_dir_all(&dir).await)?;
-        let topic_dir = self.topic_dir(topic_partition);
-        let left = missing_is_none(self.disk.list(&topic_dir).await)?;
-        if left.is_some_and(|names| names.is_empty()) {
-            missing_is_none(self.disk.remove_dir_all(&topic_dir).await)?;
-        }
-        Ok(())
-    }
-
     /// The entries of the index file if they are those of the mark; else (or without a mark) those
     /// found by hopping over the blocks in the first `file_bytes`.
     pub(in crate::storage) async fn index(
@@ -457,6 +426,22 @@ impl SegmentFiles {
         self.unsynced_dirs.borrow_mut().extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
         self.known_dirs.borrow_mut().insert(topic_partition);
         Ok(())
+    }
+
+    /// Forgets a segment that is about to be removed.
+    pub(super) fn forget_segment(&self, key: SegmentKey) {
+        self.forget(key);
+        self.unsynced.borrow_mut().remove(&key);
+        self.unsynced_names.borrow_mut().remove(&key);
+    }
+
+    /// Forgets all of a partition that is about to be removed.
+    pub(super) fn forget_partition(&self, topic_partition: TopicPartition) {
+        self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.read_ahead.forget(|key| key.topic_partition == topic_partition);
+        self.unsynced.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.unsynced_names.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
+        self.known_dirs.borrow_mut().remove(&topic_partition);
     }
 
     /// Forgets an open file and what was read of it: the next one of that name is another.

@@ -13,6 +13,7 @@ mod files;
 mod index;
 mod read_ahead;
 mod reader;
+mod removal;
 mod time_look_up;
 mod writer;
 
@@ -20,6 +21,7 @@ use std::rc::Rc;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::base::clock::Moment;
 use crate::base::ids::{Offset, TopicPartition};
 
 pub(super) use adopt::{Adopted, adopt_next, read_large};
@@ -47,10 +49,12 @@ pub(super) struct Segment {
     pub(super) max_timestamp: i64,
     /// Wall time of the first write.
     pub(super) created_ms: i64,
+    /// When its last batch was written, there or to the journal: what retention counts from.
+    pub(super) written: Moment,
 }
 
 impl Segment {
-    pub(super) fn new(base_offset: Offset, created_ms: i64) -> Segment {
+    pub(super) fn new(base_offset: Offset, created_ms: i64, written: Moment) -> Segment {
         Segment {
             base_offset,
             file_bytes: 0,
@@ -58,10 +62,11 @@ impl Segment {
             pending: Rc::default(),
             max_timestamp: i64::MIN,
             created_ms,
+            written,
         }
     }
 
-    pub(super) fn from_state(state: &SegmentState) -> Segment {
+    pub(super) fn from_state(state: &SegmentState, now: Moment) -> Segment {
         Segment {
             base_offset: Offset(state.base_offset),
             file_bytes: state.file_bytes,
@@ -69,6 +74,7 @@ impl Segment {
             pending: Rc::default(),
             max_timestamp: state.max_timestamp,
             created_ms: state.created_ms,
+            written: Moment::of_wall(state.written_ms, now),
         }
     }
 
@@ -83,6 +89,7 @@ impl Segment {
             index_crc: index.unwrap_or_default().crc,
             max_timestamp: self.max_timestamp,
             created_ms: self.created_ms,
+            written_ms: self.written.wall_ms,
         }
     }
 }
@@ -102,6 +109,17 @@ pub struct SegmentState {
     pub max_timestamp: i64,
     /// Wall time of the first write, for `segment.ms`.
     pub created_ms: i64,
+    /// Wall time of the last write, for `retention.ms`.
+    pub written_ms: i64,
+}
+
+/// What one step of a removal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// What it counts for, about the bytes that were given back.
+    pub(super) bytes: u64,
+    /// Nothing is left.
+    pub(super) is_whole: bool,
 }
 
 /// Names one segment file.

@@ -119,7 +119,8 @@ impl Store {
         if dirty {
             self.checkpoint_as(false).await?;
         }
-        self.checkpoint_as(true).await
+        self.checkpoint_as(true).await?;
+        self.remove_before_end().await
     }
 
     /// Whether [`Store::write_behind`] would do something.
@@ -296,8 +297,10 @@ impl Store {
         });
         // The older copy must stay good.
         self.journal.release_before(turns.last.file_seq);
-        let garbage = self.garbage.replace(image.garbage);
-        self.remove_garbage(garbage).await
+        // These had left their logs before the checkpoint before this one: neither names them.
+        let unnamed = self.garbage.replace(image.garbage);
+        unnamed.into_iter().for_each(|(log, key)| self.doom_segment(log, key));
+        Ok(())
     }
 
     fn image(&self) -> Image {
@@ -340,20 +343,5 @@ impl Store {
         };
         let sequence = self.turns.get().sequence + 1;
         self.checkpoints.write(&self.disk, sequence, &checkpoint).await
-    }
-
-    /// Removes the files of segments that had left their logs before the last but one checkpoint:
-    /// neither copy names them.
-    async fn remove_garbage(&self, garbage: Vec<Garbage>) -> Result<(), StorageError> {
-        for (log, key) in garbage {
-            // No segment may take the name again while its old file is removed.
-            let _turn = self.write_gate.enter().await;
-            if log.borrow().has_segment(key) || log.borrow().is_deleted() {
-                continue;
-            }
-            let removed = self.files.remove_segment(key).await;
-            removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
-        }
-        Ok(())
     }
 }

@@ -3,11 +3,12 @@
 //! Not here: tasks. The shard calls the steps in loops of its own: [`Store::commit_group`],
 //! [`Store::write_behind`], [`Store::checkpoint_when_due`], [`Store::prewrite`]; each waits when
 //! there is nothing to do, returns after one piece of work, and must run to its end once begun
-//! (stop the loops between calls, then [`Store::close`]).
+//! (stop the loops between calls, then [`Store::close`]). [`Store::remove_piece`] does not wait.
 
 mod background;
 mod commit;
 mod large_lane;
+mod removal;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -68,6 +69,10 @@ pub struct Store {
     turns: Cell<CheckpointTurns>,
     /// Segments that the last checkpoint no longer names, but the one before it may.
     garbage: RefCell<Vec<background::Garbage>>,
+    /// Files that nothing needs any more.
+    removals: RefCell<removal::Removals>,
+    /// There are more of them.
+    doomed: Event,
 }
 
 /// What the last checkpoints said.
@@ -162,6 +167,8 @@ impl Store {
             checkpoint_gate: Gate::default(),
             turns: Cell::new(turns),
             garbage: RefCell::default(),
+            removals: RefCell::default(),
+            doomed: Event::new(),
             config,
         }))
     }
@@ -212,7 +219,8 @@ impl Store {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.next();
         let ids_max = self.config.producer_ids_max;
-        let log = Log::from_state(&state, slot, config, self.files.clone(), ids_max);
+        let (files, clock) = (self.files.clone(), self.clock.clone());
+        let log = Log::from_state(&state, slot, config, files, clock, ids_max);
         let Some(log) = log else {
             slots.free.push(slot);
             return Err(StorageError::NoSuchLog(tp));
@@ -258,8 +266,7 @@ impl Store {
         self.journal.stage_control(&demand, EntryKind::Drop, epoch, none, none);
         // Not while a segment of it may be written.
         let _turn = self.write_gate.enter().await;
-        let removed = self.files.remove_partition(tp).await;
-        removed.map_err(|error| self.latch.trip("removal of a partition", &error))
+        self.remove_partition(tp).await
     }
 
     /// Removes the files of a partition that recovery found and that does not live.
@@ -267,8 +274,7 @@ impl Store {
     /// # Errors
     /// `Failed`.
     pub async fn remove_stray(&self, tp: TopicPartition) -> Result<(), StorageError> {
-        let removed = self.files.remove_partition(tp).await;
-        removed.map_err(|error| self.latch.trip("removal of a partition", &error))
+        self.remove_partition(tp).await
     }
 
     /// Whether written records wait for a sync that is due (`flush.ms`): call

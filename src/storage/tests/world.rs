@@ -2,6 +2,8 @@
 //! interleaved at each disk call, kills and power cuts at any moment, and a model of what must hold.
 
 use super::*;
+use futures_lite::future::yield_now;
+
 use crate::io::sim_disk::SimDisk;
 use crate::io::{SimFault, SimOp};
 use crate::storage::epoch_history::EpochHistory;
@@ -49,6 +51,9 @@ struct Model {
     written: Offset,
     durable: Offset,
     log_start: Offset,
+    /// What the start will not fall behind again, and the group that makes it `log_start`.
+    durable_start: Offset,
+    start_group: u64,
     sequence: i32,
     producer: i64,
     /// A truncation or move of the start that may or may not have become durable.
@@ -75,11 +80,13 @@ pub(super) struct World {
     epoch: i32,
     time_ms: i64,
     pub(super) truncates: bool,
+    pub(super) retains: bool,
     closed: bool,
     faulty: bool,
     large_percent: u64,
     /// Bytes that went through the large lane.
     pub(super) large_bytes: u64,
+    pub(super) starts_moved: u64,
 }
 
 impl World {
@@ -105,6 +112,9 @@ impl World {
                 segment_ms: [50, i64::MAX][random.below(2) as usize],
                 flush_messages: [1, 1, 10, i64::MAX][random.below(4) as usize],
                 flush_ms: [5, i64::MAX][random.below(2) as usize],
+                retention_ms: [-1, 500, 5000][random.below(3) as usize],
+                retention_bytes: [-1, 0, 100_000][random.below(3) as usize],
+                file_delete_delay_ms: [0, 20][random.below(2) as usize],
             };
             home.live(tp, log_config);
             models.insert(tp, Model::default());
@@ -120,10 +130,12 @@ impl World {
             epoch: 0,
             time_ms: 0,
             truncates: false,
+            retains: false,
             closed: false,
             faulty: false,
             large_percent,
             large_bytes: 0,
+            starts_moved: 0,
         }
     }
 
@@ -190,6 +202,9 @@ impl World {
             let number = self.random.below(tasks.len() as u64) as usize;
             let polled = block_on(poll_once(&mut tasks[number]));
             self.note_acks(&store, &acks);
+            if self.retains {
+                self.note_starts(&store);
+            }
             if let Some(result) = polled {
                 result.expect_err("a loop ends only by failing");
             }
@@ -263,6 +278,7 @@ impl World {
             40..50 => self.read(tp, &log),
             50..55 if store.sync_due(self.home.clock.wall_ms()) => store.request_sync(),
             55 if self.truncates => self.cut(store, tp, &log),
+            56..60 if self.retains => self.retain(store, tp, &log),
             _ => {}
         }
     }
@@ -309,7 +325,10 @@ impl World {
             model.log_start = model.log_start.max(start);
             assert_eq!(log.borrow().log_start(), model.log_start);
         } else {
-            let wanted = model.batches[pick].base.max(model.log_start);
+            let wanted = model.batches[pick].base;
+            if wanted < model.log_start {
+                return;
+            }
             let end = log.borrow_mut().truncate_to(store.journal(), wanted);
             assert!(end <= wanted);
             model.batches.retain(|sent| sent.base < end);
@@ -317,9 +336,37 @@ impl World {
             model.written = model.written.min(end);
             model.durable = model.durable.min(end);
             model.log_start = model.log_start.min(end);
+            model.durable_start = model.durable_start.min(end);
             model.was_cut = true;
         }
         model.unsettled = true;
+    }
+
+    /// Retention's look at a log, or a deletion of records on request.
+    fn retain(&mut self, store: &Rc<Store>, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
+        let model = self.models.get_mut(&tp).expect("known");
+        let start = match self.random.below(10) {
+            0 => Some(Offset(self.random.below(model.written.0 as u64 + 1) as i64)),
+            _ => log.borrow().retention_start(model.written, self.home.clock.now()),
+        };
+        let Some(start) = start.filter(|start| *start > model.log_start) else { return };
+        assert!(start <= model.written, "{tp}: {start} is not committed");
+        log.borrow_mut().advance_log_start(store.journal(), start);
+        assert_eq!(log.borrow().log_start(), start);
+        (model.log_start, model.start_group) = (start, log.borrow().start_group());
+        self.starts_moved += 1;
+    }
+
+    /// Starts that have become durable are told to readers, and their segments go.
+    fn note_starts(&mut self, store: &Rc<Store>) {
+        for (tp, model) in &mut self.models {
+            let durable = step(store.journal().until_durable(model.start_group));
+            if model.durable_start < model.log_start && durable.is_some_and(|it| it.is_ok()) {
+                model.durable_start = model.log_start;
+                let log = self.home.log(store, *tp);
+                log.borrow_mut().drop_segments_before(model.durable_start);
+            }
+        }
     }
 
     fn read(&mut self, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
@@ -405,12 +452,16 @@ impl World {
             if !model.unsettled {
                 assert!(end >= model.written, "{tp}: acknowledged {}, found {end}", model.written);
                 assert!(end >= model.durable, "{tp}: durable {}, found {end}", model.durable);
-                assert_eq!(log.borrow().log_start(), model.log_start, "{tp}");
+                let found = log.borrow().log_start();
+                let possible = model.durable_start..=model.log_start;
+                assert!(possible.contains(&found), "{tp}: begins at {found}, not in {possible:?}");
+                model.log_start = found;
             }
             if model.unsettled {
                 // Either way is right; go on from what is there.
-                model.batches = found_batches(&log.borrow(), read_all(&log, Offset(0), 20_000));
-                model.log_start = log.borrow().log_start();
+                let start = log.borrow().log_start();
+                model.batches = found_batches(&log.borrow(), read_all(&log, start, 20_000));
+                model.log_start = start;
                 model.unsettled = false;
                 model.was_cut = true;
             } else {
@@ -435,6 +486,7 @@ impl World {
             }
             model.end = end;
             (model.written, model.durable) = (end, end);
+            (model.durable_start, model.start_group) = (model.log_start, 0);
             // Sequences go on behind what was lost, under another id.
             model.sequence = 0;
             model.producer += 1;
@@ -447,6 +499,7 @@ type Acks = Rc<RefCell<Vec<CommittedGroup>>>;
 fn tasks(store: &Rc<Store>, acks: &Acks) -> Vec<Task> {
     let (committer, acks) = (store.clone(), acks.clone());
     let (writer, checkpointer, prewriter) = (store.clone(), store.clone(), store.clone());
+    let (remover, forgetter) = (store.clone(), store.clone());
     vec![
         Box::pin(async move {
             loop {
@@ -467,6 +520,21 @@ fn tasks(store: &Rc<Store>, acks: &Acks) -> Vec<Task> {
         Box::pin(async move {
             loop {
                 prewriter.prewrite().await?;
+            }
+        }),
+        Box::pin(async move {
+            loop {
+                remover.remove_piece().await?;
+                yield_now().await;
+            }
+        }),
+        Box::pin(async move {
+            forgetter.sweep().await?;
+            loop {
+                forgetter.forget_dropped().await?;
+                for _ in 0..30 {
+                    yield_now().await;
+                }
             }
         }),
     ]

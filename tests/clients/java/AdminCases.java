@@ -14,6 +14,7 @@ import org.apache.kafka.clients.admin.ListOffsetsResult.ListOffsetsResultInfo;
 import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.common.TopicCollection;
 import org.apache.kafka.common.TopicPartition;
@@ -23,6 +24,7 @@ import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidPartitionsException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
+import org.apache.kafka.common.errors.OffsetOutOfRangeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicIdException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
@@ -51,6 +53,7 @@ final class AdminCases {
         Driver.run("describe broker configs", this::describeBrokerConfigs);
         Driver.run("alter configs", this::alterConfigs);
         Driver.run("list offsets", this::listOffsets);
+        Driver.run("delete records", this::deleteRecords);
         Driver.run("delete topics by name and by id", this::delete);
     }
 
@@ -209,6 +212,23 @@ final class AdminCases {
         offset(partition, OffsetSpec.forTimestamp(Sample.BASE_TIMESTAMP + 38_500), last,
                 Sample.timestamp(last));
         offset(partition, OffsetSpec.forTimestamp(Sample.BASE_TIMESTAMP + 1_000_000), -1, -1);
+    }
+
+    private void deleteRecords() throws Exception {
+        TopicPartition partition = new TopicPartition(topic + "-offsets", 0);
+        long border = 7;
+        Driver.require(lowWatermark(partition, border) == border, "low watermark");
+        offset(partition, OffsetSpec.earliest(), border, -1);
+        Driver.require(lowWatermark(partition, 3) == border, "it went back");
+        refuses(OffsetOutOfRangeException.class,
+                () -> lowWatermark(partition, Sample.COUNT + 1));
+        Driver.require(lowWatermark(partition, -1) == Sample.COUNT, "the high watermark");
+        offset(partition, OffsetSpec.earliest(), Sample.COUNT, -1);
+    }
+
+    private long lowWatermark(TopicPartition partition, long before) throws Exception {
+        return admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(before)))
+                .lowWatermarks().get(partition).get().lowWatermark();
     }
 
     private void offset(TopicPartition partition, OffsetSpec spec, long offset, long timestamp)

@@ -106,6 +106,24 @@ list_offsets() {
     has "^$topic:0:0$" "$WORK/out"
 }
 
+delete_records() {
+    local topic=$TOPIC-zstd
+    ask() {
+        printf '{"partitions":[{"topic":"%s","partition":%s,"offset":%s}],"version":1}' "$@" >"$WORK/json"
+        tool org.apache.kafka.tools.DeleteRecordsCommand --offset-json-file "$WORK/json" >"$WORK/out" 2>&1
+    }
+    ask "$topic" 0 2
+    has "partition: $topic-0	low_watermark: 2" "$WORK/out"
+    offsets --topic "$topic" --time earliest >"$WORK/out"
+    has "^$topic:0:2$" "$WORK/out"
+    ask "$topic" 0 9
+    has "OffsetOutOfRangeException" "$WORK/out"
+    ask "$topic" 0 -1
+    has "partition: $topic-0	low_watermark: 3" "$WORK/out"
+    offsets --topic "$topic" --time earliest >"$WORK/out"
+    has "^$topic:0:3$" "$WORK/out"
+}
+
 delete() {
     topics --delete --topic "$TOPIC.*"
     sleep 1
@@ -126,5 +144,6 @@ run "console producer and consumer snappy acks=all" produce snappy all "$START"
 run "console producer and consumer lz4 acks=all" produce lz4 all "$START"
 run "console producer and consumer zstd acks=all" produce zstd all "$START"
 run "kafka-get-offsets" list_offsets
+run "kafka-delete-records" delete_records
 run "kafka-topics --delete" delete
 finish

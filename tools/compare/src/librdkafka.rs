@@ -10,7 +10,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -256,6 +256,7 @@ fn admin_cases(broker: &str, topic: &str, report: &mut Report) {
     });
     report.run("describe configs", || configs(broker, topic));
     report.run("list offsets", || offsets(broker, &format!("{topic}-offsets")));
+    report.run("delete records", || deletions(broker, &format!("{topic}-offsets")));
     report.run("delete topics", || {
         let delete =
             |topic: &str| Ok(only(wait(admin(broker)?.delete_topics(&[topic], &options()))));
@@ -315,4 +316,21 @@ fn offsets(broker: &str, topic: &str) -> Outcome {
     require(found == Offset::Offset(5), || format!("by time: {found:?}"))?;
     let found = at(Offset::Offset(sample::BASE_TIMESTAMP + 1_000_000))?;
     require(found == Offset::End, || format!("behind the end: {found:?}"))
+}
+
+fn deletions(broker: &str, topic: &str) -> Outcome {
+    let delete = |before: Offset| -> Result<Result<Offset, KafkaError>, String> {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_offset(topic, 0, before).map_err(text)?;
+        let answer = wait(admin(broker)?.delete_records(&asked, &options())).map_err(text)?;
+        let answer = answer.find_partition(topic, 0).ok_or("no answer")?;
+        Ok(answer.error().map(|()| answer.offset()))
+    };
+    for (before, begins) in [(Offset::Offset(7), 7), (Offset::Offset(3), 7), (Offset::End, 40)] {
+        let found = delete(before)?.map_err(text)?;
+        require(found == Offset::Offset(begins), || format!("{before:?}: {found:?}"))?;
+    }
+    let found = delete(Offset::Offset(41))?;
+    let code = found.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+    require(code == Some(RDKafkaErrorCode::OffsetOutOfRange), || format!("beyond: {found:?}"))
 }

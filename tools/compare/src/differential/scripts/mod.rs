@@ -1,6 +1,7 @@
 //! The cases, by family of requests. A case's name is the same for both brokers and unique.
 
 mod configs;
+mod deletions;
 mod describe;
 mod fetch;
 mod frames;
@@ -21,6 +22,7 @@ pub fn run(script: &mut Script) {
     idempotence::run(script);
     fetch::run(script);
     offsets::run(script);
+    deletions::run(script);
     frames::run(script);
 }
 

@@ -1,0 +1,94 @@
+//! Removal of segment files, a piece at a time: giving a large file back to the file system at once
+//! takes it hundreds of milliseconds, in which it syncs nobody's writes.
+//!
+//! Only files that no checkpoint names any more: a crash in the middle leaves one that is too
+//! short and that nobody asks for ([`super::super::Store::sweep`] removes the rest of it).
+
+use std::io;
+use std::path::Path;
+
+use crate::base::ids::{Offset, TopicPartition};
+use crate::io::disk::OpenOptions;
+
+use super::files::{SegmentFiles, missing_is_none};
+use super::{Removed, SegmentKey};
+
+/// What the smallest file counts for, so that many of them are not one piece.
+const FILE_BYTES_MIN: u64 = 16 << 10;
+
+impl SegmentFiles {
+    /// Removes a segment's files, or shortens the largest of them by `bytes_max`.
+    pub(in crate::storage) async fn remove_segment(
+        &self,
+        key: SegmentKey,
+        bytes_max: u64,
+    ) -> io::Result<Removed> {
+        self.forget_segment(key);
+        let removed = self.shorten(&self.path(key, "log"), bytes_max).await?;
+        if removed.is_whole {
+            for extension in ["index", "snapshot"] {
+                missing_is_none(self.disk().remove_file(&self.path(key, extension)).await)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes files of a partition, up to about `bytes_max`; with the last one, its directory.
+    pub(in crate::storage) async fn remove_partition(
+        &self,
+        topic_partition: TopicPartition,
+        bytes_max: u64,
+    ) -> io::Result<Removed> {
+        self.forget_partition(topic_partition);
+        let dir = self.partition_dir(topic_partition);
+        let files = missing_is_none(self.disk().list(&dir).await)?.unwrap_or_default();
+        let mut bytes = 0;
+        for file in files.iter().filter(|file| !file.is_dir) {
+            if bytes >= bytes_max {
+                return Ok(Removed { bytes, is_whole: false });
+            }
+            let removed = self.shorten(&dir.join(&file.name), bytes_max - bytes).await?;
+            bytes += removed.bytes;
+            if !removed.is_whole {
+                return Ok(Removed { bytes, is_whole: false });
+            }
+        }
+        missing_is_none(self.disk().remove_dir_all(&dir).await)?;
+        let topic_dir = self.topic_dir(topic_partition);
+        let left = missing_is_none(self.disk().list(&topic_dir).await)?;
+        if left.is_some_and(|names| names.is_empty()) {
+            missing_is_none(self.disk().remove_dir_all(&topic_dir).await)?;
+        }
+        Ok(Removed { bytes, is_whole: true })
+    }
+
+    /// The segments of which files lie in the partition's directory that begin before `bound`.
+    pub(in crate::storage) async fn segments_before(
+        &self,
+        topic_partition: TopicPartition,
+        bound: Offset,
+    ) -> io::Result<Vec<SegmentKey>> {
+        let dir = self.partition_dir(topic_partition);
+        let files = missing_is_none(self.disk().list(&dir).await)?.unwrap_or_default();
+        let named = files.iter().filter_map(|file| file.name.split('.').next()?.parse().ok());
+        let mut bases: Vec<i64> = named.filter(|base| *base < bound.0).collect();
+        bases.dedup();
+        let key = |base| SegmentKey { topic_partition, base_offset: Offset(base) };
+        Ok(bases.into_iter().map(key).collect())
+    }
+
+    /// Removes a file that has at most `bytes_max`, shortens a larger one by so many.
+    async fn shorten(&self, path: &Path, bytes_max: u64) -> io::Result<Removed> {
+        let options = OpenOptions { write: true, create: false, direct: false };
+        let Some(file) = missing_is_none(self.disk().open(path, options).await)? else {
+            return Ok(Removed { bytes: FILE_BYTES_MIN, is_whole: true });
+        };
+        let len = file.len()?;
+        if len > bytes_max {
+            file.truncate(len - bytes_max).await?;
+            return Ok(Removed { bytes: bytes_max, is_whole: false });
+        }
+        missing_is_none(self.disk().remove_file(path).await)?;
+        Ok(Removed { bytes: len.max(FILE_BYTES_MIN), is_whole: true })
+    }
+}

@@ -1,0 +1,149 @@
+//! Files that nothing needs any more go away piece by piece, in the background.
+//!
+//! A segment comes here when neither copy of the checkpoint names it, a partition when it was
+//! deleted. What a crash leaves is found by [`Store::sweep`] at the next start.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::TopicPartition;
+
+use super::super::error::StorageError;
+use super::super::segment::SegmentKey;
+use super::{LogRef, Store};
+
+/// Files to be removed.
+pub(super) struct Removal {
+    what: Doomed,
+    /// By the monotonic clock.
+    due_ms: i64,
+}
+
+enum Doomed {
+    Segment(LogRef, SegmentKey),
+    Partition(TopicPartition),
+}
+
+pub(super) type Removals = VecDeque<Removal>;
+
+impl Store {
+    /// Removes files that are due, about `removal_piece_bytes` of them. Says whether there was that
+    /// much: the caller lets others use the disk before the next piece.
+    ///
+    /// # Errors
+    /// `Failed`, or `Closing`.
+    pub async fn remove_piece(&self) -> Result<bool, StorageError> {
+        self.latch.check_open()?;
+        let mut left = self.config.removal_piece_bytes;
+        while left > 0 {
+            let Some(removal) = self.take_due() else { return Ok(false) };
+            let (bytes, is_whole) = self.remove(&removal.what, left).await?;
+            if !is_whole {
+                self.removals.borrow_mut().push_front(removal);
+            }
+            left = left.saturating_sub(bytes);
+        }
+        Ok(true)
+    }
+
+    /// Whether files wait to be removed, now or later.
+    #[must_use]
+    pub fn has_removals(&self) -> bool {
+        !self.removals.borrow().is_empty()
+    }
+
+    /// Waits until there are more files to remove than now, or until the store closes.
+    pub async fn removals_come(&self) {
+        if self.latch.check_open().is_ok() {
+            self.latch.or_wait(&self.doomed).await;
+        }
+    }
+
+    /// Resolves when the store closes, or has failed.
+    pub async fn until_over(&self) {
+        self.latch.until_over().await;
+    }
+
+    /// Has the checkpoints forget the segments that have left their logs, so that their files can go.
+    ///
+    /// # Errors
+    /// `Failed`, or `Closing`.
+    pub async fn forget_dropped(&self) -> Result<(), StorageError> {
+        self.latch.check_open()?;
+        if self.open_logs().iter().any(|log| log.borrow().has_garbage()) {
+            self.checkpoint().await?;
+        }
+        if self.garbage.borrow().is_empty() { Ok(()) } else { self.checkpoint().await }
+    }
+
+    /// Looks for files of segments that left their logs before the last start, and were not all
+    /// removed then. Once, after the logs were opened.
+    ///
+    /// # Errors
+    /// `Failed`, or `Closing`.
+    pub async fn sweep(&self) -> Result<(), StorageError> {
+        for log in self.open_logs() {
+            self.latch.check_open()?;
+            let (tp, bound) = (log.borrow().topic_partition(), log.borrow().first_at_open());
+            if bound.0 > 0 && !log.borrow().is_deleted() {
+                let found = self.files.segments_before(tp, bound).await;
+                let found = found.map_err(|error| self.latch.trip("look for segments", &error))?;
+                found.into_iter().for_each(|key| self.doom(Doomed::Segment(log.clone(), key), 0));
+                futures_lite::future::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// No checkpoint names the segment any more.
+    pub(super) fn doom_segment(&self, log: LogRef, key: SegmentKey) {
+        let delay_ms = log.borrow().config().file_delete_delay_ms;
+        self.doom(Doomed::Segment(log, key), delay_ms);
+    }
+
+    /// Removes the files of a partition that is no more: a few at once, many later.
+    pub(super) async fn remove_partition(&self, tp: TopicPartition) -> Result<(), StorageError> {
+        let what = Doomed::Partition(tp);
+        let (_, is_whole) = self.remove(&what, self.config.removal_piece_bytes).await?;
+        if !is_whole {
+            self.doom(what, 0);
+        }
+        Ok(())
+    }
+
+    /// Removes what is small, due or not; the rest is found at the next start.
+    pub(super) async fn remove_before_end(&self) -> Result<(), StorageError> {
+        for removal in self.removals.take() {
+            self.remove(&removal.what, self.config.removal_piece_bytes).await?;
+        }
+        Ok(())
+    }
+
+    fn doom(&self, what: Doomed, delay_ms: i64) {
+        let due_ms = self.clock.now().steady_ms.saturating_add(delay_ms);
+        self.removals.borrow_mut().push_back(Removal { what, due_ms });
+        self.doomed.notify();
+    }
+
+    fn take_due(&self) -> Option<Removal> {
+        let now_ms = self.clock.now().steady_ms;
+        let mut removals = self.removals.borrow_mut();
+        let place = removals.iter().position(|removal| removal.due_ms <= now_ms)?;
+        removals.remove(place)
+    }
+
+    async fn remove(&self, what: &Doomed, bytes_max: u64) -> Result<(u64, bool), StorageError> {
+        let removed = match what {
+            Doomed::Partition(tp) => self.files.remove_partition(*tp, bytes_max).await,
+            Doomed::Segment(log, key) => {
+                // No segment may take the name again while its old file is removed.
+                let _turn = self.write_gate.enter().await;
+                if log.borrow().has_segment(*key) || log.borrow().is_deleted() {
+                    return Ok((0, true));
+                }
+                self.files.remove_segment(*key, bytes_max).await
+            }
+        };
+        let removed = removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+        Ok((removed.bytes, removed.is_whole))
+    }
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::io::file::File;
 
+use super::super::segment::SegmentKey;
 use super::{Group, Member};
 
 /// Where a log's batches lie in the group that is being filled.
@@ -61,6 +62,6 @@ pub(in crate::storage) struct Commit {
 #[derive(Default)]
 pub(in crate::storage) struct WrittenExtents {
     pub(in crate::storage) bytes: u64,
-    /// Files that are not synced; empty if the group is durable.
-    pub(in crate::storage) dirty: Vec<File>,
+    /// Segments that are not synced; none if the group is durable.
+    pub(in crate::storage) dirty: Vec<(SegmentKey, File)>,
 }

@@ -276,6 +276,19 @@ pub(in crate::storage) enum EntryKind {
     SegmentExtent,
 }
 
+impl EntryKind {
+    fn code(self) -> u8 {
+        match self {
+            EntryKind::Append => 1,
+            EntryKind::Truncate => 2,
+            EntryKind::LogStart => 3,
+            EntryKind::EpochStart => 4,
+            EntryKind::Drop => 5,
+            EntryKind::SegmentExtent => 6,
+        }
+    }
+}
+
 /// Where a block lies: in which segment of its log, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct SegmentPlace {
@@ -330,7 +343,8 @@ impl EntryHeader {
     pub(in crate::storage) fn placed(self, place: SegmentPlace) -> EntryHeader {
         let block = u32::try_from(place.pos / BLOCK_ALIGN as u64).expect("below 16 TiB");
         let segment = place.segment.0.cast_unsigned();
-        EntryHeader { kind: 6, start: block.into(), place: segment.into(), ..self }
+        let kind = EntryKind::SegmentExtent.code();
+        EntryHeader { kind, start: block.into(), place: segment.into(), ..self }
     }
 
     /// Where a batch lies that is not in the group.
@@ -353,16 +367,8 @@ impl EntryHeader {
         leader_epoch: LeaderEpoch,
         first: Offset,
     ) -> EntryHeader {
-        let kind = match kind {
-            EntryKind::Append => 1,
-            EntryKind::Truncate => 2,
-            EntryKind::LogStart => 3,
-            EntryKind::EpochStart => 4,
-            EntryKind::Drop => 5,
-            EntryKind::SegmentExtent => 6,
-        };
         EntryHeader {
-            kind,
+            kind: kind.code(),
             reserved: [0; 3],
             leader_epoch: leader_epoch.0.into(),
             topic_id: topic_partition.topic_id.0,

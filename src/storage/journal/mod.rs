@@ -21,6 +21,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use crate::base::clock::Clock;
 use crate::base::ids::Offset;
 use crate::base::limits::LARGE_BATCH_BYTES;
@@ -40,6 +42,7 @@ pub(in crate::storage) use shared_group::Group;
 use super::copy_ledger::CopyLedger;
 use super::error::StorageError;
 use super::latch::FailureLatch;
+use super::segment::SegmentKey;
 
 /// Smallest buffer of a group: enough for a dozen small batches, little enough that a trickle does
 /// not fill the read cache with unused memory.
@@ -76,7 +79,7 @@ struct JournalState {
     /// Files with groups that were written and not synced.
     dirty: Vec<(u64, File)>,
     /// Segments with batches of such groups.
-    dirty_extents: Vec<File>,
+    dirty_extents: FxHashMap<SegmentKey, File>,
     dirty_due_ms: i64,
     sync_requested: bool,
     in_flight: bool,
@@ -250,7 +253,7 @@ impl Journal {
                 state.dirty.push((*file_seq, file.clone()));
             }
         }
-        state.dirty_extents.extend(extents.dirty.iter().cloned());
+        state.dirty_extents.extend(extents.dirty.iter().map(|(key, file)| (*key, file.clone())));
         clean
     }
 }

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use crate::base::clock::Clock;
 use crate::base::limits::BLOCK_ALIGN;
 use crate::base::signal::Event;
@@ -40,7 +42,7 @@ impl Journal {
             staged_bytes: 0,
             durable_through: parts.next_group - 1,
             dirty: Vec::new(),
-            dirty_extents: Vec::new(),
+            dirty_extents: FxHashMap::default(),
             dirty_due_ms: i64::MAX,
             sync_requested: false,
             in_flight: false,

@@ -366,7 +366,8 @@ fn is_whole(bytes: &Bytes, len: usize) -> bool {
             range.start >= GROUP_HEADER_BYTES
                 && bytes.get(range).is_some_and(|batch| batch_is_whole(entry, batch))
         }
-        Some(_) => true, // of the large lane: looked at where they are
+        // Without payload, or in a segment and looked at there.
+        Some(_) => true,
         None => false,
     })
 }

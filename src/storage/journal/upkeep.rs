@@ -1,9 +1,10 @@
-//! What happens to the journal beside batches and their commits: control entries, syncs without a group, where a replay begins, files
-//! that nothing needs any more.
+//! What happens to the journal beside batches and their commits: control entries, syncs without a
+//! group, where a replay begins, files that nothing needs any more.
 
 use crate::base::ids::{LeaderEpoch, Offset};
 
 use super::super::error::StorageError;
+use super::super::segment::SegmentKey;
 use super::format::{EntryHeader, EntryKind};
 use super::{Commit, Group, Journal, Membership, OpenGroup, ReplayFrom, StageFor, note_member};
 
@@ -71,6 +72,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Segments that a sync would have to cover.
+    #[cfg(test)]
+    pub(in crate::storage) fn unsynced_extents(&self) -> usize {
+        self.state.borrow().dirty_extents.len()
+    }
+
     /// Whether anything waits to be written or synced on request.
     pub(in crate::storage) fn is_idle(&self) -> bool {
         let state = self.state.borrow();
@@ -103,6 +110,12 @@ impl Journal {
         self.files.release_before(file_seq);
     }
 
+    /// Forgets the segments that need no sync any more: a checkpoint has synced them, or they are
+    /// gone.
+    pub(in crate::storage) fn forget_synced(&self, is_synced: impl Fn(SegmentKey) -> bool) {
+        self.state.borrow_mut().dirty_extents.retain(|key, _| !is_synced(*key));
+    }
+
     /// Makes what was written durable; for when [`Journal::next_group`] had no group.
     pub(in crate::storage) async fn sync(&self) -> Result<Commit, StorageError> {
         {
@@ -125,7 +138,7 @@ impl Journal {
             let state = self.state.borrow();
             (state.dirty_extents.clone(), state.dirty.clone())
         };
-        for file in extents.into_iter().chain(groups.into_iter().map(|(_, file)| file)) {
+        for file in extents.into_values().chain(groups.into_iter().map(|(_, file)| file)) {
             file.datasync().await?;
         }
         Ok(())

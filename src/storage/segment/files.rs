@@ -207,7 +207,12 @@ impl SegmentFiles {
         if self.unsynced_names.borrow().contains_key(&key) {
             return None;
         }
-        Some((self.held(key)?, self.unsynced.borrow().contains_key(&key)))
+        Some((self.held(key)?, !self.is_synced(key)))
+    }
+
+    /// Whether every write to the segment that was completed was also synced.
+    pub(in crate::storage) fn is_synced(&self, key: SegmentKey) -> bool {
+        !self.unsynced.borrow().contains_key(&key)
     }
 
     /// Makes a segment's name durable.

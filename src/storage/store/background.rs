@@ -297,6 +297,7 @@ impl Store {
         });
         // The older copy must stay good.
         self.journal.release_before(turns.last.file_seq);
+        self.journal.forget_synced(|key| self.files.is_synced(key));
         // These had left their logs before the checkpoint before this one: neither names them.
         let unnamed = self.garbage.replace(image.garbage);
         unnamed.into_iter().for_each(|(log, key)| self.doom_segment(log, key));

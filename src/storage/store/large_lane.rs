@@ -75,7 +75,7 @@ impl Store {
             extent.log.borrow().fill(&mut extent.plan);
             written.bytes += extent.plan.file_bytes() as u64;
             if !durable {
-                written.dirty.push(extent.segment.file().clone());
+                written.dirty.push((extent.plan.key, extent.segment.file().clone()));
             }
         }
         let writes = extents.iter().map(|extent| async move {

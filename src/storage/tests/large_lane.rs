@@ -122,6 +122,19 @@ fn a_batch_that_is_not_durable_is_lost_whole_or_kept_whole_and_none_before_it_is
     }
 }
 
+#[test]
+fn a_log_that_is_never_synced_keeps_one_file_to_sync_and_none_after_a_checkpoint() {
+    let (_, _, store, log) = with_open_lane(i64::MAX);
+    for tag in 1..=20 {
+        append(&store, &log, &large(tag));
+        commit_all(&store);
+    }
+    assert!(store.copy_ledger().bytes_large() > 20 * LARGE_VALUE_BYTES as u64);
+    assert_eq!(store.journal().unsynced_extents(), 1);
+    block_on(store.checkpoint()).expect("a checkpoint");
+    assert_eq!(store.journal().unsynced_extents(), 0, "the checkpoint has synced it");
+}
+
 /// Flips a bit in the middle of the block with this number, of four that are alike.
 fn damage(home: &Home, disk: &SimDisk, number: u64) {
     let file = block_on(home.disk.open(Path::new(SEGMENT), OpenOptions::default()));

@@ -5,7 +5,7 @@ use crate::storage::LogConfig;
 
 /// The settings that decide over appends, as Kafka's topic configs say them. Plain data: whoever
 /// reads configs fills it in and hands it to the partition, at any time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PartitionConfig {
     /// `max.message.bytes`: the largest batch, whole and as compressed.
     pub max_message_bytes: usize,

@@ -65,20 +65,10 @@ impl BatchBuilder {
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> &mut BatchBuilder {
         let offset_delta = self.fields.record_count;
-        let body = &mut self.scratch;
-        body.clear();
-        body.push(0); // attributes, unused in version 2
-        write_signed_long(body, timestamp.wrapping_sub(self.fields.base_timestamp_ms));
-        write_signed(body, offset_delta);
-        let mut fits = write_nullable(body, key);
-        fits &= write_nullable(body, value);
-        fits &= write_len(body, headers.len());
-        for (name, value) in headers {
-            fits &= write_nullable(body, Some(name));
-            fits &= write_nullable(body, *value);
-        }
-        fits &= write_len(&mut self.payload, body.len());
-        self.payload.extend_from_slice(body);
+        let deltas = (timestamp.wrapping_sub(self.fields.base_timestamp_ms), offset_delta);
+        let headers = (headers.len(), headers.iter().copied());
+        let fits =
+            write_record(&mut self.payload, &mut self.scratch, deltas, (key, value), headers);
         self.too_large |= !fits || self.payload.len() > i32::MAX as usize;
         self.fields.last_offset_delta = offset_delta;
         self.fields.record_count = offset_delta.saturating_add(1);
@@ -154,6 +144,32 @@ impl BatchBuilder {
         }
         RecordBatch::seal(header, &codec::compress_at(self.compression, self.level, &self.payload)?)
     }
+}
+
+/// Writes one record: its deltas of timestamp and offset, key and value, headers with their number.
+/// False if the format cannot say a length. `scratch` is overwritten.
+pub(super) fn write_record<'a>(
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    (timestamp_delta_ms, offset_delta): (i64, i32),
+    (key, value): (Option<&[u8]>, Option<&[u8]>),
+    (header_count, headers): (usize, impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>),
+) -> bool {
+    let body = scratch;
+    body.clear();
+    body.push(0); // attributes, unused in version 2
+    write_signed_long(body, timestamp_delta_ms);
+    write_signed(body, offset_delta);
+    let mut fits = write_nullable(body, key);
+    fits &= write_nullable(body, value);
+    fits &= write_len(body, header_count);
+    for (name, value) in headers {
+        fits &= write_nullable(body, Some(name));
+        fits &= write_nullable(body, value);
+    }
+    fits &= write_len(out, body.len());
+    out.extend_from_slice(body);
+    fits
 }
 
 /// Writes a length; false if the format cannot say it.

@@ -54,7 +54,7 @@ pub(super) struct RawRecord<'a> {
     pub(super) timestamp_delta_ms: i64,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
-    headers: Headers<'a>,
+    pub(super) headers: Headers<'a>,
 }
 
 /// Reads the record at the front of `bytes` and gives the rest. The rules are those of Kafka's
@@ -94,6 +94,19 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// A record of `batch`.
+    pub(super) fn of(batch: &StoredBatch<'_>, raw: RawRecord<'a>) -> Record<'a> {
+        let offset = Offset(batch.base_offset().0.saturating_add(i64::from(raw.offset_delta)));
+        // Java adds with wrap-around; clients see the same sum.
+        let timestamp_ms = match batch.timestamp_type() {
+            TimestampType::CreateTime => {
+                batch.base_timestamp().wrapping_add(raw.timestamp_delta_ms)
+            }
+            TimestampType::LogAppendTime => batch.max_timestamp(),
+        };
+        Record { offset, timestamp_ms, raw }
+    }
+
     /// The record's offset.
     #[must_use]
     pub fn offset(&self) -> Offset {
@@ -131,6 +144,14 @@ impl<'a> Record<'a> {
 pub struct Headers<'a> {
     reader: Reader<'a>,
     left: u32,
+}
+
+impl Headers<'_> {
+    /// Headers that are left.
+    #[must_use]
+    pub fn count_left(&self) -> usize {
+        self.left as usize
+    }
 }
 
 impl<'a> Iterator for Headers<'a> {

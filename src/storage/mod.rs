@@ -23,6 +23,7 @@
 //! Formats: `docs/FORMAT.md`.
 
 mod checkpoint;
+mod compaction;
 mod copy_ledger;
 pub mod dump;
 pub mod epoch_history;
@@ -38,6 +39,7 @@ mod segment;
 mod settings;
 mod store;
 
+pub use compaction::{Compaction, CompactionReport, CompactionStep};
 pub use copy_ledger::CopyLedger;
 pub use epoch_history::EpochHistory;
 pub use error::{FollowerAppendError, RecoveryError, StorageError};
@@ -45,8 +47,8 @@ pub use journal::Journal;
 pub use log::{Appended, Log, LogState, ReadPlan, StampChoice, TimestampFound, TimestampPlan};
 pub use producer_table::ProducerTable;
 pub use recovery::{Recovered, RecoveryReport, ShardRecovered, recover};
-pub use settings::{LogConfig, StoreConfig};
-pub use store::{CommittedGroup, CommittedMember, Store};
+pub use settings::{CompactionConfig, LogConfig, StoreConfig};
+pub use store::{CommittedGroup, CommittedMember, CompactionProgress, Store};
 
 #[cfg(test)]
 mod tests;

@@ -26,8 +26,8 @@ use super::journal::{Group, ReplayFrom, SpareFile};
 use super::latch::FailureLatch;
 use super::log::{Log, LogState};
 use super::segment::{
-    Adopted, SegmentFiles, SegmentKey, SegmentLimits, adopt_next, missing_is_none, read_large,
-    write_extent,
+    Adopted, SegmentFiles, SegmentKey, SegmentLimits, SegmentName, adopt_next, missing_is_none,
+    read_large, write_extent,
 };
 use super::settings::{LogConfig, StoreConfig};
 
@@ -312,7 +312,8 @@ impl LargeBatches for Replay<'_> {
             return Ok(LargeFound::NotNeeded);
         }
         let place = entry.segment_place();
-        let key = SegmentKey { topic_partition, base_offset: place.segment };
+        // Nothing is appended to what compaction wrote.
+        let key = SegmentKey { topic_partition, base_offset: place.segment, revision: 0 };
         let found = read_large(&self.files, (key, place.pos), entry.batch_bytes()).await;
         Ok(found.map_err(drain_error)?.map_or(LargeFound::Missing, LargeFound::Batch))
     }
@@ -531,20 +532,18 @@ impl<'a> Replay<'a> {
         let Some(names) = missing_is_none(self.files.disk().list(dir).await)? else {
             return Ok(());
         };
+        let tp = log.borrow().topic_partition();
         let known = log.borrow().segment_ends();
+        let last = known.last().map_or(log.borrow().segment_end(), |(key, _)| key.base_offset);
         for entry in names {
-            let base = entry.name.split('.').next().and_then(|base| base.parse::<i64>().ok());
-            let Some(base) = base else { continue };
+            let Some((name, extension)) = SegmentName::parse(&entry.name) else { continue };
             let path = dir.join(&entry.name);
-            // What lies before the first one may be large: it goes later, in pieces.
-            if base < log.borrow().first_base().0 {
-                continue;
-            }
-            match known.iter().find(|(known, _)| known.0 == base) {
+            match known.iter().find(|(key, _)| *key == name.key(tp)) {
+                // What lies before the last one may be large: it goes later, in pieces.
+                None if name.base_offset < last => {}
                 None => self.files.disk().remove_file(&path).await?,
-                Some((_, end)) if entry.name.ends_with(".log") && entry.len > *end => {
-                    let key = log.borrow().segment_key(crate::base::ids::Offset(base));
-                    self.files.open(key).await?.file().truncate(*end).await?;
+                Some((key, end)) if extension == "log" && entry.len > *end => {
+                    self.files.open(*key).await?.file().truncate(*end).await?;
                 }
                 Some(_) => {}
             }

@@ -1,7 +1,7 @@
 //! Settings of a store and of one log.
 
 /// Settings of one partition's log, from its topic's configs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`: a segment is closed before its file would grow beyond this.
     pub segment_bytes: u64,
@@ -19,6 +19,32 @@ pub struct LogConfig {
     /// `file.delete.delay.ms`: how long the files of a segment stay that left the log, for readers
     /// that have begun with it.
     pub file_delete_delay_ms: i64,
+    /// Where `cleanup.policy` compacts.
+    pub compaction: Option<CompactionConfig>,
+}
+
+/// How a log is compacted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompactionConfig {
+    /// `min.cleanable.dirty.ratio`: the share that was never compacted must be larger than this.
+    pub min_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: how long a record stays whatever follows it.
+    pub min_lag_ms: i64,
+    /// `max.compaction.lag.ms`: how long a record may wait for compaction once its segment is closed.
+    pub max_lag_ms: i64,
+    /// `delete.retention.ms`: how long a tombstone can be read once compaction has seen it.
+    pub delete_retention_ms: i64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            min_dirty_ratio: 0.5,
+            min_lag_ms: 0,
+            max_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3600 * 1000,
+        }
+    }
 }
 
 impl Default for LogConfig {
@@ -31,6 +57,7 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 3600 * 1000,
             retention_bytes: -1,
             file_delete_delay_ms: 60_000,
+            compaction: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod checks;
 mod codecs;
 mod properties;
+mod retain;
 mod walk;
 
 use bytes::{Bytes, BytesMut};

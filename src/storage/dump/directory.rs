@@ -5,12 +5,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
+use crate::base::ids::{PartitionIndex, TopicId, TopicPartition};
 
 use super::super::checkpoint::{BASE_NAME, Checkpoint, JournalStart};
 use super::super::journal::format::{EntryHeader, FIRST_GROUP_POS};
 use super::super::journal::{ReplayFrom, file_number};
 use super::super::log::LogState;
+use super::super::segment::SegmentName;
 use super::frames::{self, CheckpointCopy, Meanings};
 use super::journal::{JournalFile, JournalFiles, Large, Start};
 use super::report::{FileKind, FileReport, Verdict};
@@ -163,8 +164,13 @@ impl DataDir {
     }
 
     /// A file of a segment.
-    pub(super) fn segment_path(&self, tp: TopicPartition, base: Offset, kind: &str) -> PathBuf {
-        self.partition_dir(tp).join(format!("{:020}.{kind}", base.0))
+    pub(super) fn segment_path(
+        &self,
+        tp: TopicPartition,
+        name: SegmentName,
+        kind: &str,
+    ) -> PathBuf {
+        self.partition_dir(tp).join(format!("{name}.{kind}"))
     }
 
     fn load(&mut self) {
@@ -318,16 +324,17 @@ impl DataDir {
             return Ok(Large::NotNeeded);
         }
         let segment = entry.segment_place().segment;
-        let source = match FileSource::open(&self.segment_path(tp, segment, "log")) {
-            Ok(source) => source,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Without metadata it is not known whether the partition was deleted.
-                let is_gone = self.live.is_none() && !self.partition_dir(tp).exists();
-                let why = format!("its segment {segment} is not there");
-                return Ok(if is_gone { Large::NotNeeded } else { Large::Missing(why) });
-            }
-            Err(error) => return Err(error),
-        };
+        let source =
+            match FileSource::open(&self.segment_path(tp, SegmentName::written(segment), "log")) {
+                Ok(source) => source,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Without metadata it is not known whether the partition was deleted.
+                    let is_gone = self.live.is_none() && !self.partition_dir(tp).exists();
+                    let why = format!("its segment {segment} is not there");
+                    return Ok(if is_gone { Large::NotNeeded } else { Large::Missing(why) });
+                }
+                Err(error) => return Err(error),
+            };
         let found = segments::large_batch(&source, tp, entry)?;
         Ok(found.map_or_else(Large::Missing, |_| Large::Whole))
     }

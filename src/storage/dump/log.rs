@@ -9,7 +9,7 @@ use crate::base::ids::{Offset, TopicPartition};
 use crate::record::BatchHeader;
 
 use super::super::journal::format::{EntryHeader, EntryKind};
-use super::super::segment::{BLOCK_HEADER_BYTES, IndexEntry, SegmentState};
+use super::super::segment::{BLOCK_HEADER_BYTES, IndexEntry, SegmentName, SegmentState};
 use super::batches::{BatchAt, batch_at};
 use super::directory::DataDir;
 use super::journal::{GroupInfo, batch_of, for_each_entry};
@@ -173,7 +173,8 @@ impl DataDir {
         lend: &mut Lend<'_>,
     ) -> io::Result<ControlFlow<()>> {
         let base_offset = Offset(segment.base_offset);
-        let path = self.segment_path(tp, base_offset, "log");
+        let name = SegmentName { base_offset, revision: segment.revision };
+        let path = self.segment_path(tp, name, "log");
         if !lend.wants(base_offset, Offset(upto.0 - 1)) {
             return Ok(ControlFlow::Continue(()));
         }
@@ -200,7 +201,8 @@ impl DataDir {
         entry: &EntryHeader,
         lend: &mut Lend<'_>,
     ) -> io::Result<ControlFlow<()>> {
-        let path = self.segment_path(tp, entry.segment_place().segment, "log");
+        let path =
+            self.segment_path(tp, SegmentName::written(entry.segment_place().segment), "log");
         let Ok(source) = FileSource::open(&path) else { return Ok(ControlFlow::Continue(())) };
         match segments::large_batch(&source, tp, entry)? {
             Ok(batch) => {

@@ -8,7 +8,7 @@ use crate::base::ids::{Offset, TopicPartition};
 
 use super::super::journal::format::EntryKind;
 use super::super::log::LogState;
-use super::super::segment::{IndexMark, SegmentState};
+use super::super::segment::{IndexMark, SegmentName, SegmentState};
 use super::directory::{DataDir, names_in};
 use super::frames::{self, Meanings};
 use super::journal::{EntryInfo, GroupInfo, JournalFiles, for_each_entry};
@@ -139,15 +139,16 @@ impl DataDir {
             Ok(names) => names,
             Err(error) => return vec![FileReport::unreadable(dir, FileKind::Directory, &error)],
         };
-        let mut bases: Vec<i64> = names.iter().filter_map(|name| segment_base(name)).collect();
+        let mut segments: Vec<SegmentName> =
+            names.iter().filter_map(|name| segment_of(name)).collect();
         let state = self.states.get(&tp);
         let counted = state.map(|state| state.segments.as_slice()).unwrap_or_default();
-        bases.extend(counted.iter().map(|segment| segment.base_offset));
-        bases.sort_unstable();
-        bases.dedup();
+        segments.extend(counted.iter().map(SegmentName::of));
+        segments.sort_unstable();
+        segments.dedup();
         let mut reports = Vec::new();
-        for base in bases {
-            let at = counted.iter().position(|segment| segment.base_offset == base);
+        for name in segments {
+            let at = counted.iter().position(|segment| SegmentName::of(segment) == name);
             let segment = at.map(|at| {
                 let state = state.filter(|_| at + 1 == counted.len());
                 let next = counted.get(at + 1).map(|next| next.base_offset);
@@ -155,7 +156,7 @@ impl DataDir {
                 let is_sealed = state.is_none_or(|state| state.last_is_sealed);
                 Counted { state: &counted[at], end: Offset(end), is_sealed }
             });
-            self.segment_files(tp, Offset(base), segment, deep, &mut reports);
+            self.segment_files(tp, name, segment, deep, &mut reports);
         }
         let why = match &self.live {
             Some(live) if !live.contains(&tp) => Some("its partition does not exist any more"),
@@ -171,15 +172,16 @@ impl DataDir {
     fn segment_files(
         &self,
         tp: TopicPartition,
-        base: Offset,
+        name: SegmentName,
         counted: Option<Counted<'_>>,
         deep: bool,
         reports: &mut Vec<FileReport>,
     ) {
         let file_bytes = counted.map_or(0, |counted| counted.state.file_bytes);
         let end = counted.map_or(Offset(i64::MAX), |counted| counted.end);
+        let base = name.base_offset;
         let known = Known { topic_partition: tp, base_offset: base, file_bytes, end };
-        let path = self.segment_path(tp, base, "log");
+        let path = self.segment_path(tp, name, "log");
         let (blocks, is_sound) = match FileSource::open(&path) {
             Ok(source) => {
                 let mut report = FileReport::new(&path, FileKind::Segment, source.len_bytes());
@@ -207,18 +209,19 @@ impl DataDir {
             state.index_entries.map(|count| IndexMark { count, crc: state.index_crc })
         });
         let is_needed = mark.is_some_and(|mark| mark.count > 0);
-        let open = self.side_file(tp, base, (FileKind::Index, is_needed), reports);
+        let open = self.side_file(tp, name, (FileKind::Index, is_needed), reports);
         if let Some((source, mut report)) = open {
             segments::index(&source, (&known, &blocks, is_sound), mark, &mut report);
             reports.push(report);
         }
         let is_sealed = counted.is_some_and(|counted| counted.is_sealed);
-        let open = self.side_file(tp, base, (FileKind::Snapshot, is_sealed), reports);
+        let open = self.side_file(tp, name, (FileKind::Snapshot, is_sealed), reports);
         if let Some((source, mut report)) = open {
             let verdict = if is_sealed { Verdict::Damaged } else { Verdict::Torn };
             let damage = if is_sealed { SNAPSHOT_LOST } else { SNAPSHOT_UNNEEDED };
             let last = blocks.live.last().map(|last| last.last_offset.plus(1).min(end));
-            let last = last.filter(|_| is_sealed && is_sound);
+            // Compaction may have taken the last batches, and keeps the snapshot.
+            let last = last.filter(|_| is_sealed && is_sound && name.revision == 0);
             frames::snapshot(&source, last, &Meanings { damage, verdict }, &mut report);
             reports.push(report);
         }
@@ -228,11 +231,11 @@ impl DataDir {
     fn side_file(
         &self,
         tp: TopicPartition,
-        base: Offset,
+        name: SegmentName,
         (kind, is_needed): (FileKind, bool),
         reports: &mut Vec<FileReport>,
     ) -> Option<(FileSource, FileReport)> {
-        let path = self.segment_path(tp, base, kind.name());
+        let path = self.segment_path(tp, name, kind.name());
         match FileSource::open(&path) {
             Ok(source) => {
                 let report = FileReport::new(path, kind, source.len_bytes());
@@ -269,9 +272,8 @@ struct Counted<'a> {
     is_sealed: bool,
 }
 
-/// The offset that names the segment of a file.
-fn segment_base(name: &str) -> Option<i64> {
-    let (base, kind) = name.split_once('.')?;
-    let is_ours = matches!(kind, "log" | "index" | "snapshot") && base.len() == 20;
-    base.parse().ok().filter(|_| is_ours)
+/// The segment of a file.
+fn segment_of(file: &str) -> Option<SegmentName> {
+    let (name, kind) = SegmentName::parse(file)?;
+    matches!(kind, "log" | "index" | "snapshot").then_some(name)
 }

@@ -25,8 +25,8 @@ impl Log {
     pub(in crate::storage) fn adoption_places(&self) -> Vec<(SegmentKey, u64)> {
         let Some(first) = self.tail.unsettled().next() else { return Vec::new() };
         let current = self.segments.last().filter(|_| !self.last_is_sealed);
-        let current = current.map(|it| (self.key(it.base_offset), it.file_bytes));
-        let next = self.key(first.base_offset);
+        let current = current.map(|it| (it.key(self.topic_partition), it.file_bytes));
+        let next = self.new_key(first.base_offset);
         let is_new = !self.has_segment(next);
         current.into_iter().chain(is_new.then_some((next, 0))).collect()
     }

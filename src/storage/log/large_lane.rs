@@ -21,7 +21,7 @@ impl Log {
     /// no segment has room or too much waits before them. Its bytes come later ([`Log::fill`]).
     pub(in crate::storage) fn plan_large(&self, group: u64, now_ms: i64) -> Option<ExtentPlan> {
         let segment = self.segments.last().filter(|_| !self.last_is_sealed && !self.deleted)?;
-        let key = self.key(segment.base_offset);
+        let key = segment.key(self.topic_partition);
         let is_young = now_ms.saturating_sub(segment.created_ms) < self.config.segment_ms;
         if !is_young {
             return None;

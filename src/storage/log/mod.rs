@@ -4,10 +4,11 @@
 //! reads are planned here and done by the plan.
 //! Held in `Rc<RefCell<Log>>` by the store and by its partition; never borrowed across an `.await`.
 //! The methods are spread by verb: `append`, `keep`, `large_lane`, `truncate`, `write_behind`, `adoption`,
-//! `read_plan`, `timestamp_plan`, `retention`.
+//! `read_plan`, `timestamp_plan`, `retention`, `compaction`.
 
 mod adoption;
 mod append;
+mod compaction;
 mod keep;
 mod large_lane;
 mod read_plan;
@@ -25,6 +26,7 @@ use crate::base::ids::{LeaderEpoch, Offset, TopicPartition};
 
 pub(super) use adoption::Match;
 pub use append::{Appended, StampChoice};
+pub(super) use compaction::{CompactionPlan, CompactionSource};
 pub use read_plan::ReadPlan;
 pub use state::LogState;
 use tail::{Tail, TailBatch};
@@ -69,8 +71,12 @@ pub struct Log {
     /// Number and end of each truncation that a group may still be on its way from before.
     cuts: Vec<(u64, Offset)>,
     deleted: bool,
+    /// Everything before this is compacted.
+    clean_end: Offset,
+    /// The segment that compaction writes just now.
+    compaction_output: Option<SegmentKey>,
     /// Segments that are no part of the log any more; removed after the next checkpoint.
-    garbage: Vec<Offset>,
+    garbage: Vec<SegmentKey>,
     /// Groups that waited for nothing but what a truncation cut.
     released: Vec<Rc<Group>>,
     /// Something changed since recovery: the next checkpoint must say so.
@@ -133,6 +139,8 @@ impl Log {
             truncations: 0,
             cuts: Vec::new(),
             deleted: false,
+            clean_end: Offset(state.clean_end),
+            compaction_output: None,
             garbage: Vec::new(),
             released: Vec::new(),
             touched: false,
@@ -271,13 +279,10 @@ impl Log {
         self.touched
     }
 
-    /// Base offsets of the segments with the lengths of their files.
-    pub(super) fn segment_ends(&self) -> Vec<(Offset, u64)> {
-        self.segments.iter().map(|segment| (segment.base_offset, segment.file_bytes)).collect()
-    }
-
-    pub(super) fn segment_key(&self, base_offset: Offset) -> SegmentKey {
-        self.key(base_offset)
+    /// The segments with the lengths of their files.
+    pub(super) fn segment_ends(&self) -> Vec<(SegmentKey, u64)> {
+        let tp = self.topic_partition;
+        self.segments.iter().map(|segment| (segment.key(tp), segment.file_bytes)).collect()
     }
 
     /// Forgets every batch that is in a segment.
@@ -290,8 +295,9 @@ impl Log {
         self.tail.prune();
     }
 
-    fn key(&self, base_offset: Offset) -> SegmentKey {
-        SegmentKey { topic_partition: self.topic_partition, base_offset }
+    /// The key of a segment that begins there as batches are written.
+    fn new_key(&self, base_offset: Offset) -> SegmentKey {
+        SegmentKey { topic_partition: self.topic_partition, base_offset, revision: 0 }
     }
 
     /// Asserts what must always hold; cheap, so also in release.

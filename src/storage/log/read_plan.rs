@@ -132,7 +132,7 @@ impl Log {
             let next = self.segments.get(index + 1);
             let end = next.map_or(self.segment_end, |next| next.base_offset);
             if from < end && segment.base_offset < upto {
-                let key = self.key(segment.base_offset);
+                let key = segment.key(self.topic_partition);
                 let reader = SegmentReader::new(&self.files, key, segment);
                 sources.push((reader, upto.min(end)));
             }

@@ -52,7 +52,8 @@ impl Log {
         let rests = !self.flags.writing && !self.flags.claimed;
         let rests = rests && self.tail.unsettled().next().is_none();
         if start >= self.segment_end && self.segments.len() == 1 && (rests || self.last_is_sealed) {
-            self.garbage.extend(self.segments.pop().map(|segment| segment.base_offset));
+            let tp = self.topic_partition;
+            self.garbage.extend(self.segments.pop().map(|segment| segment.key(tp)));
             self.last_is_sealed = false;
             self.touched = true;
         }
@@ -64,19 +65,13 @@ impl Log {
         let ends = self.segments.windows(2).map(|pair| pair[1].base_offset);
         let gone = ends.take_while(|end| *end <= start).count();
         self.touched |= gone > 0;
-        self.garbage.extend(self.segments.drain(..gone).map(|segment| segment.base_offset));
+        let tp = self.topic_partition;
+        self.garbage.extend(self.segments.drain(..gone).map(|segment| segment.key(tp)));
     }
 
     fn is_expired(&self, unit: &Unit, now: Moment) -> bool {
         let keep_ms = self.config.retention_ms;
-        if keep_ms < 0 || now.steady_ms.saturating_sub(unit.written.steady_ms) <= keep_ms {
-            return false;
-        }
-        let named_ms = unit.max_timestamp;
-        let counts = (0..=now.wall_ms).contains(&named_ms);
-        let young_ms = if counts { named_ms } else { i64::MIN }.max(unit.written.wall_ms);
-        // Written in the wall clock's future: it was set back, and knows nothing of the age.
-        young_ms > now.wall_ms || now.wall_ms.saturating_sub(young_ms) > keep_ms
+        keep_ms >= 0 && is_older(unit.max_timestamp, unit.written, keep_ms, now)
     }
 
     /// The oldest first.
@@ -109,4 +104,16 @@ impl Log {
     fn open_segment(&self) -> Option<&Segment> {
         self.segments.last().filter(|_| !self.last_is_sealed)
     }
+}
+
+/// Whether what was last written then, with that largest timestamp, is older than `age_ms`, by every
+/// clock that can tell.
+pub(super) fn is_older(max_timestamp: i64, written: Moment, age_ms: i64, now: Moment) -> bool {
+    if now.steady_ms.saturating_sub(written.steady_ms) <= age_ms {
+        return false;
+    }
+    let counts = (0..=now.wall_ms).contains(&max_timestamp);
+    let young_ms = if counts { max_timestamp } else { i64::MIN }.max(written.wall_ms);
+    // Written in the wall clock's future: it was set back, and knows nothing of the age.
+    young_ms > now.wall_ms || now.wall_ms.saturating_sub(young_ms) > age_ms
 }

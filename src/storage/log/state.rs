@@ -25,6 +25,8 @@ pub struct LogState {
     pub replay_group: u64,
     /// Number of that entry in its group.
     pub replay_entry: u32,
+    /// Everything before this is compacted.
+    pub clean_end: i64,
     /// Whether the last segment takes no more.
     pub last_is_sealed: bool,
     /// The leader epochs.
@@ -69,6 +71,7 @@ impl LogState {
             && self.log_start <= self.segment_end
             && rises
             && last <= self.segment_end
+            && (0..=self.segment_end).contains(&self.clean_end)
     }
 }
 
@@ -86,6 +89,7 @@ impl Log {
             segment_end: self.segment_end.0,
             replay_group,
             replay_entry,
+            clean_end: self.clean_end.0,
             last_is_sealed: self.last_is_sealed,
             epochs: epochs.filter(|e| e.start_offset <= self.segment_end.0).copied().collect(),
             producers: self.segment_producers.image(),

@@ -105,7 +105,7 @@ impl Log {
             .zip(ends)
             .filter(|(segment, _)| segment.base_offset < upto)
             .map(|(segment, end)| {
-                let key = self.key(segment.base_offset);
+                let key = segment.key(self.topic_partition);
                 (SegmentReader::new(&self.files, key, segment), upto.min(end))
             })
             .collect()

@@ -66,6 +66,7 @@ impl Log {
         self.flush_point = self.flush_point.min(end);
         self.log_start = self.log_start.min(end);
         self.first_at_open = self.first_at_open.min(end);
+        self.clean_end = self.clean_end.min(end);
         self.epochs.truncate_end(end);
         self.producers.truncate_end(end);
         self.segment_producers.truncate_end(end);
@@ -90,9 +91,11 @@ impl Log {
         self.segment_end = end;
         // The next segment may take the name of one that begins at `end`; it empties the file.
         while let Some(last) = self.segments.pop_if(|last| last.base_offset >= end) {
-            self.garbage.push(last.base_offset);
+            self.garbage.push(last.key(self.topic_partition));
             self.last_is_sealed = false;
         }
+        // Nothing is appended to what compaction wrote: the journal could not name it.
+        self.last_is_sealed |= self.segments.last().is_some_and(|last| last.revision > 0);
         let Some(last) = self.segments.last_mut() else { return };
         // A sealed segment's snapshot says more than it holds now: the next one begins at `end`.
         if self.last_is_sealed {
@@ -110,26 +113,28 @@ impl Log {
 
     /// Segments that have left the log, to be removed when no checkpoint names them.
     pub(in crate::storage) fn take_garbage(&mut self) -> Vec<SegmentKey> {
-        let garbage = std::mem::take(&mut self.garbage);
-        garbage.into_iter().map(|base| self.key(base)).collect()
+        std::mem::take(&mut self.garbage)
     }
 
-    /// Files of segments that begin before this are left over from an earlier run.
-    pub(in crate::storage) fn first_at_open(&self) -> Offset {
-        self.first_at_open
+    /// Whether files may be left over from an earlier run: of segments before the first, or of a
+    /// compaction.
+    pub(in crate::storage) fn may_have_left_overs(&self) -> bool {
+        let is_compacted = self.segments.iter().any(|segment| segment.revision > 0);
+        self.first_at_open.0 > 0 || is_compacted || self.config.compaction.is_some()
     }
 
-    /// Offset that the first segment begins with, or the next one if there is none.
-    pub(in crate::storage) fn first_base(&self) -> Offset {
-        self.segments.first().map_or(self.segment_end, |first| first.base_offset)
+    /// The same, not taken away.
+    pub(in crate::storage) fn garbage(&self) -> &[SegmentKey] {
+        &self.garbage
     }
 
     pub(in crate::storage) fn has_garbage(&self) -> bool {
         !self.garbage.is_empty()
     }
 
-    /// Whether a segment of that name is part of the log (again).
+    /// Whether a segment of that name is part of the log (again), or is about to become one.
     pub(in crate::storage) fn has_segment(&self, key: SegmentKey) -> bool {
-        self.segments.iter().any(|kept| kept.base_offset == key.base_offset)
+        let is_kept = self.segments.iter().any(|kept| kept.key(self.topic_partition) == key);
+        is_kept || self.compaction_output == Some(key)
     }
 }

@@ -78,7 +78,7 @@ impl Log {
         }
         let open = self.segments.last().filter(|_| !self.last_is_sealed);
         let Some(segment) = open else {
-            return self.plan_extent(self.key(first.base_offset), true, 0, now_ms);
+            return self.plan_extent(self.new_key(first.base_offset), true, 0, now_ms);
         };
         let full =
             segment.file_bytes + block_bytes(first.len_bytes()) as u64 > self.config.segment_bytes;
@@ -88,7 +88,7 @@ impl Log {
         if segment.file_bytes > 0 && (full || old) {
             return WriteStep::Seal(Box::new(self.seal_snapshot(segment)));
         }
-        self.plan_extent(self.key(segment.base_offset), false, segment.file_bytes, now_ms)
+        self.plan_extent(segment.key(self.topic_partition), false, segment.file_bytes, now_ms)
     }
 
     pub(super) fn seal_snapshot(&self, segment: &Segment) -> SegmentSnapshot {
@@ -96,7 +96,7 @@ impl Log {
             EpochHistory::from_entries(self.epochs.entries().to_vec()).expect("a history is one");
         epochs.truncate_end(self.segment_end);
         SegmentSnapshot {
-            key: self.key(segment.base_offset),
+            key: segment.key(self.topic_partition),
             index: segment.index,
             pending: segment.pending.clone(),
             state: SealedState {
@@ -172,7 +172,7 @@ impl Log {
     pub(in crate::storage) fn segment_sealed(&mut self, snapshot: &SegmentSnapshot) {
         if self.truncations == snapshot.truncations {
             self.last_is_sealed = true;
-            self.note_index(snapshot.key.base_offset, snapshot.pending.len());
+            self.note_index(snapshot.key, snapshot.pending.len());
         }
     }
 
@@ -181,7 +181,7 @@ impl Log {
         let waiting = self.segments.iter().filter(|segment| !segment.pending.is_empty());
         let flush = |segment: &Segment| {
             segment.index.map(|held| IndexFlush {
-                key: self.key(segment.base_offset),
+                key: segment.key(self.topic_partition),
                 first: held.count,
                 entries: segment.pending.clone(),
                 truncations: self.truncations,
@@ -193,18 +193,19 @@ impl Log {
     /// The entries are in the index file.
     pub(in crate::storage) fn index_flushed(&mut self, flush: &IndexFlush) {
         if self.truncations == flush.truncations {
-            self.note_index(flush.key.base_offset, flush.entries.len());
+            self.note_index(flush.key, flush.entries.len());
         }
     }
 
-    fn note_index(&mut self, base_offset: Offset, count: usize) {
-        let found = self.segments.iter_mut().find(|segment| segment.base_offset == base_offset);
+    fn note_index(&mut self, key: SegmentKey, count: usize) {
+        let tp = self.topic_partition;
+        let found = self.segments.iter_mut().find(|segment| segment.key(tp) == key);
         let Some(segment) = found else { return };
         let Some(held) = segment.index else { return };
         let pending = Rc::make_mut(&mut segment.pending);
         let written: Vec<IndexEntry> = pending.drain(..count.min(pending.len())).collect();
         pending.shrink_to_fit();
-        segment.index = Some(held.and(base_offset, &written));
+        segment.index = Some(held.and(key.base_offset, &written));
     }
 }
 

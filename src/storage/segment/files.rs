@@ -1,6 +1,7 @@
 //! The segment files of one store: names, a bounded set of open ones, and what is not synced yet.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,10 +19,10 @@ use super::super::copy_ledger::CopyLedger;
 use super::super::error::StorageError;
 use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
-use super::SegmentKey;
 use super::block::BlockHeader;
 use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
 use super::read_ahead::ReadAhead;
+use super::{SegmentKey, SegmentState};
 
 /// Sizes that readers and writers of segments need.
 #[derive(Clone, Copy, Debug)]
@@ -159,8 +160,8 @@ impl SegmentFiles {
     }
 
     pub(in crate::storage) fn path(&self, key: SegmentKey, extension: &str) -> PathBuf {
-        let name = format!("{}.{extension}", segment_name(key.base_offset));
-        self.partition_dir(key.topic_partition).join(name)
+        let name = SegmentName { base_offset: key.base_offset, revision: key.revision };
+        self.partition_dir(key.topic_partition).join(format!("{name}.{extension}"))
     }
 
     /// The segment's file, opened now if need be. The set of open files is bounded; who holds one
@@ -293,6 +294,18 @@ impl SegmentFiles {
         let dir = self.partition_dir(key.topic_partition);
         self.unsynced_dirs.borrow_mut().insert(dir);
         file.datasync().await
+    }
+
+    /// A sealed segment's snapshot, if there is one.
+    pub(in crate::storage) async fn read_snapshot(
+        &self,
+        key: SegmentKey,
+    ) -> io::Result<Option<Bytes>> {
+        let path = self.path(key, "snapshot");
+        let opened = self.disk.open(&path, OpenOptions::default()).await;
+        let Some(file) = missing_is_none(opened)? else { return Ok(None) };
+        let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        file.read_at(0, len).await.map(Some)
     }
 
     /// The entries of the index file if they are those of the mark; else (or without a mark) those
@@ -501,9 +514,51 @@ fn are_durable(noted: &Noted, synced: impl IntoIterator<Item = (SegmentKey, u64)
     }
 }
 
-/// Kafka's name of a segment: its base offset in twenty digits.
-pub(in crate::storage) fn segment_name(base_offset: Offset) -> String {
-    format!("{:020}", base_offset.0)
+/// The name of a segment's files without their extension: as Kafka's, the base offset in twenty
+/// digits; behind a dash the revision, if compaction wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::storage) struct SegmentName {
+    pub(in crate::storage) base_offset: Offset,
+    pub(in crate::storage) revision: u32,
+}
+
+impl SegmentName {
+    /// The name of a segment as batches are written, which compaction has not touched.
+    pub(in crate::storage) fn written(base_offset: Offset) -> SegmentName {
+        SegmentName { base_offset, revision: 0 }
+    }
+
+    /// The name of a segment that a checkpoint knows.
+    pub(in crate::storage) fn of(segment: &SegmentState) -> SegmentName {
+        let base_offset = Offset(segment.base_offset);
+        SegmentName { base_offset, revision: segment.revision }
+    }
+
+    /// The segment that a file belongs to, and the file's extension; `None` if it is no segment's.
+    pub(in crate::storage) fn parse(file: &str) -> Option<(SegmentName, &str)> {
+        let (name, extension) = file.split_once('.')?;
+        let (base, revision) = name.split_once('-').map_or((name, None), |(b, r)| (b, Some(r)));
+        let name = SegmentName {
+            base_offset: Offset(base.parse().ok()?),
+            revision: revision.map_or(Some(0), |revision| revision.parse().ok())?,
+        };
+        Some((name, extension))
+    }
+
+    pub(in crate::storage) fn key(self, topic_partition: TopicPartition) -> SegmentKey {
+        let SegmentName { base_offset, revision } = self;
+        SegmentKey { topic_partition, base_offset, revision }
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}", self.base_offset.0)?;
+        match self.revision {
+            0 => Ok(()),
+            revision => write!(f, "-{revision}"),
+        }
+    }
 }
 
 /// What is not there needs no work: its partition was deleted meanwhile.
@@ -539,7 +594,7 @@ mod tests {
         };
         let opened: Vec<_> = (0..4)
             .map(|base| {
-                let key = SegmentKey { topic_partition, base_offset: Offset(base) };
+                let key = SegmentKey { topic_partition, base_offset: Offset(base), revision: 0 };
                 let segment = block_on(files.create(key)).expect("created");
                 files.keep_index(&segment, LoadedIndex::Stored(Rc::new(vec![entry; 4])));
                 segment

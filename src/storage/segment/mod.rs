@@ -28,18 +28,20 @@ pub(super) use adopt::{Adopted, adopt_next, read_large};
 pub(super) use block::{
     BLOCK_HEADER_BYTES, BlockHeader, FRONT_BYTES, SEGMENT_VERSION, block_bytes,
 };
-pub(super) use files::{OpenSegment, SegmentFiles, SegmentLimits, missing_is_none};
+pub(super) use files::{OpenSegment, SegmentFiles, SegmentLimits, SegmentName, missing_is_none};
 pub(super) use index::{
     INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
 };
 pub(super) use reader::SegmentReader;
 pub(super) use time_look_up::latest_batch;
-pub(super) use writer::{BlockPlan, ExtentPlan, write_extent};
+pub(super) use writer::{BlockPlan, ExtentPlan, write_extent, write_planned};
 
 /// One segment file of a log, as the log holds it in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     pub(super) base_offset: Offset,
+    /// See [`SegmentKey::revision`].
+    pub(super) revision: u32,
     /// Bytes of whole blocks; the file may be longer, by what no checkpoint knew.
     pub(super) file_bytes: u64,
     /// What the index file holds; `None`: it must be rebuilt.
@@ -57,6 +59,7 @@ impl Segment {
     pub(super) fn new(base_offset: Offset, created_ms: i64, written: Moment) -> Segment {
         Segment {
             base_offset,
+            revision: 0,
             file_bytes: 0,
             index: Some(IndexMark::default()),
             pending: Rc::default(),
@@ -69,6 +72,7 @@ impl Segment {
     pub(super) fn from_state(state: &SegmentState, now: Moment) -> Segment {
         Segment {
             base_offset: Offset(state.base_offset),
+            revision: state.revision,
             file_bytes: state.file_bytes,
             index: state.index_entries.map(|count| IndexMark { count, crc: state.index_crc }),
             pending: Rc::default(),
@@ -78,12 +82,18 @@ impl Segment {
         }
     }
 
+    /// Its name in the log of `topic_partition`.
+    pub(super) fn key(&self, topic_partition: TopicPartition) -> SegmentKey {
+        SegmentKey { topic_partition, base_offset: self.base_offset, revision: self.revision }
+    }
+
     /// What a checkpoint says; the pending entries are written to the index file beforehand, and
     /// if that file is lost, it is rebuilt.
     pub(super) fn to_state(&self) -> SegmentState {
         let index = self.index.map(|mark| mark.and(self.base_offset, &self.pending));
         SegmentState {
             base_offset: self.base_offset.0,
+            revision: self.revision,
             file_bytes: self.file_bytes,
             index_entries: index.map(|mark| mark.count),
             index_crc: index.unwrap_or_default().crc,
@@ -99,6 +109,8 @@ impl Segment {
 pub struct SegmentState {
     /// Offset that names the file.
     pub base_offset: i64,
+    /// How often compaction has written it anew, which is in the name, too.
+    pub revision: u32,
     /// Bytes of whole blocks that were durable.
     pub file_bytes: u64,
     /// Entries of the index; `None`: rebuild it.
@@ -127,4 +139,6 @@ pub(super) struct Removed {
 pub(super) struct SegmentKey {
     pub(super) topic_partition: TopicPartition,
     pub(super) base_offset: Offset,
+    /// 0 as first written; one more each time that compaction writes it anew.
+    pub(super) revision: u32,
 }

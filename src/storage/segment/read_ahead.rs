@@ -191,7 +191,7 @@ mod tests {
     fn what_is_left_of_a_read_counts_as_the_memory_of_all_of_it() {
         let topic_partition =
             TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
-        let key = |base| SegmentKey { topic_partition, base_offset: Offset(base) };
+        let key = |base| SegmentKey { topic_partition, base_offset: Offset(base), revision: 0 };
         let ahead = ReadAhead::new(250);
         for base in 0..5 {
             ahead.begin(key(base), 0);

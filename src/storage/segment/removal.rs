@@ -7,10 +7,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::base::ids::{Offset, TopicPartition};
+use crate::base::ids::TopicPartition;
 use crate::io::disk::OpenOptions;
 
-use super::files::{SegmentFiles, missing_is_none};
+use super::files::{SegmentFiles, SegmentName, missing_is_none};
 use super::{Removed, SegmentKey};
 
 /// What the smallest file counts for, so that many of them are not one piece.
@@ -62,19 +62,17 @@ impl SegmentFiles {
         Ok(Removed { bytes, is_whole: true })
     }
 
-    /// The segments of which files lie in the partition's directory that begin before `bound`.
-    pub(in crate::storage) async fn segments_before(
+    /// The segments of which files lie in the partition's directory.
+    pub(in crate::storage) async fn segments_found(
         &self,
         topic_partition: TopicPartition,
-        bound: Offset,
     ) -> io::Result<Vec<SegmentKey>> {
         let dir = self.partition_dir(topic_partition);
         let files = missing_is_none(self.disk().list(&dir).await)?.unwrap_or_default();
-        let named = files.iter().filter_map(|file| file.name.split('.').next()?.parse().ok());
-        let mut bases: Vec<i64> = named.filter(|base| *base < bound.0).collect();
-        bases.dedup();
-        let key = |base| SegmentKey { topic_partition, base_offset: Offset(base) };
-        Ok(bases.into_iter().map(key).collect())
+        let named = files.iter().filter_map(|file| SegmentName::parse(&file.name));
+        let mut keys: Vec<SegmentKey> = named.map(|(name, _)| name.key(topic_partition)).collect();
+        keys.dedup();
+        Ok(keys)
     }
 
     /// Removes a file that has at most `bytes_max`, shortens a larger one by so many.

@@ -209,7 +209,7 @@ pub(in crate::storage) async fn write_extent(
                 result.map_err(|error| files.latch().trip("close of a segment", &error))?;
             }
             WriteStep::Extent(plan) => {
-                let result = write(files, &plan).await;
+                let result = write_planned(files, &plan).await;
                 result.map_err(|error| files.latch().trip("write of a segment", &error))?;
                 return Ok(Some(log.borrow_mut().extent_written(&plan)));
             }
@@ -217,7 +217,11 @@ pub(in crate::storage) async fn write_extent(
     }
 }
 
-async fn write(files: &Rc<SegmentFiles>, plan: &ExtentPlan) -> std::io::Result<()> {
+/// Writes an extent to where it was planned, and makes its segment if it is the first.
+pub(in crate::storage) async fn write_planned(
+    files: &Rc<SegmentFiles>,
+    plan: &ExtentPlan,
+) -> std::io::Result<()> {
     let segment =
         if plan.creates { files.create(plan.key).await? } else { files.open(plan.key).await? };
     segment.file().write_slices_at(plan.assemble(files), plan.pos, false).await?;

@@ -7,6 +7,7 @@
 
 mod background;
 mod commit;
+mod compaction;
 mod large_lane;
 mod removal;
 
@@ -23,6 +24,7 @@ use crate::base::signal::Event;
 use crate::io::disk::Disk;
 
 pub use commit::{CommittedGroup, CommittedMember};
+pub use compaction::CompactionProgress;
 
 use super::checkpoint::CheckpointFiles;
 use super::copy_ledger::CopyLedger;
@@ -290,8 +292,13 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(super) fn files(&self) -> &SegmentFiles {
+    pub(super) fn files(&self) -> &Rc<SegmentFiles> {
         &self.files
+    }
+
+    #[cfg(test)]
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Memory that the read cache holds, in bytes.

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashSet;
+
 use crate::base::ids::TopicPartition;
 
 use super::super::error::StorageError;
@@ -83,15 +85,37 @@ impl Store {
     pub async fn sweep(&self) -> Result<(), StorageError> {
         for log in self.open_logs() {
             self.latch.check_open()?;
-            let (tp, bound) = (log.borrow().topic_partition(), log.borrow().first_at_open());
-            if bound.0 > 0 && !log.borrow().is_deleted() {
-                let found = self.files.segments_before(tp, bound).await;
+            let tp = log.borrow().topic_partition();
+            let may_have = log.borrow().may_have_left_overs() && !log.borrow().is_deleted();
+            if may_have {
+                // No new one is made while it is not known to its log.
+                let _turn = self.write_gate.enter().await;
+                let found = self.files.segments_found(tp).await;
                 let found = found.map_err(|error| self.latch.trip("look for segments", &error))?;
-                found.into_iter().for_each(|key| self.doom(Doomed::Segment(log.clone(), key), 0));
+                let waiting = self.dropped_segments();
+                let is_left =
+                    |key: &SegmentKey| !log.borrow().has_segment(*key) && !waiting.contains(key);
+                let left = found.into_iter().filter(is_left);
+                left.for_each(|key| self.doom(Doomed::Segment(log.clone(), key), 0));
                 futures_lite::future::yield_now().await;
             }
         }
         Ok(())
+    }
+
+    /// Segments that left their logs in this run: checkpoints may still name them, or readers may be
+    /// in their files.
+    fn dropped_segments(&self) -> FxHashSet<SegmentKey> {
+        let removals = self.removals.borrow();
+        let doomed = removals.iter().filter_map(|removal| match &removal.what {
+            Doomed::Segment(_, key) => Some(*key),
+            Doomed::Partition(_) => None,
+        });
+        let unnamed = self.garbage.borrow();
+        let mut dropped: FxHashSet<SegmentKey> = doomed.collect();
+        dropped.extend(unnamed.iter().map(|(_, key)| *key));
+        dropped.extend(self.open_logs().iter().flat_map(|log| log.borrow().garbage().to_vec()));
+        dropped
     }
 
     /// No checkpoint names the segment any more.

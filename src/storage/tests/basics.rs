@@ -378,7 +378,7 @@ fn a_flipped_bit_in_a_segment_is_never_returned_to_a_reader() {
     }
     commit_all(&store);
     block_on(store.clone().close()).expect("close");
-    let path = store.files().path(log.borrow().segment_key(Offset(0)), "log");
+    let path = store.files().path(log.borrow().segment_ends()[0].0, "log");
     drop((log, store));
     let store = home.open();
     let log = home.log(&store, tp(1, 0));

@@ -3,7 +3,7 @@
 
 use super::world::{End, Random, World};
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("THALWEG_SEED").ok().and_then(|seed| seed.parse().ok());
     let many = std::env::var("THALWEG_SEEDS").ok().and_then(|count| count.parse().ok());
     match asked {

@@ -18,6 +18,11 @@ fn keep(retention_ms: i64, retention_bytes: i64) -> LogConfig {
     }
 }
 
+/// Base offsets and lengths of a log's segments.
+fn segment_ends(log: &Log) -> Vec<(Offset, u64)> {
+    log.segment_ends().into_iter().map(|(key, bytes)| (key.base_offset, bytes)).collect()
+}
+
 struct Bench {
     home: Home,
     store: Rc<Store>,
@@ -100,7 +105,7 @@ fn whole_segments_go_oldest_first_when_their_last_write_and_timestamp_are_old() 
     let start = bench.retain();
     assert!(start > Offset(0) && start <= ends[1], "{start} of {ends:?}");
     let first = bench.files()[0].0;
-    assert!(bench.log.borrow().segment_ends().iter().all(|(base, _)| *base >= start));
+    assert!(bench.log.borrow().segment_ends().iter().all(|(key, _)| key.base_offset >= start));
     assert_eq!(first, 0, "the files stay until no checkpoint names them");
     assert_eq!(bench.planned(), None, "what stays is young");
     assert_eq!(read_all(&bench.log, start, 4000).len() as i64, bench.end().0 - start.0);
@@ -110,7 +115,7 @@ fn whole_segments_go_oldest_first_when_their_last_write_and_timestamp_are_old() 
 fn a_segment_goes_by_size_while_the_log_without_it_holds_retention_bytes() {
     let bench = Bench::new(keep(-1, 80_000));
     bench.append(200, bench.now_ms());
-    let before: Vec<(Offset, u64)> = bench.log.borrow().segment_ends();
+    let before = segment_ends(&bench.log.borrow());
     let mut size = bench.log.borrow().size_bytes();
     let gone = before.iter().take_while(|(_, bytes)| {
         let goes = size - bytes >= 80_000;
@@ -138,11 +143,11 @@ fn nothing_at_or_beyond_the_high_watermark_goes() {
     bench.append(100, bench.now_ms());
     bench.home.time.advance_ms(DAY_MS as u32);
     let log = bench.log.borrow();
-    let second = log.segment_ends()[1].0;
+    let second = segment_ends(&log)[1].0;
     let upto = |end: Offset| log.retention_start(end, bench.home.clock.now());
     assert_eq!(upto(Offset(second.0 - 1)), None);
     assert_eq!(upto(second), Some(second));
-    assert_eq!(upto(Offset(log.log_end().0 - 1)), Some(log.segment_ends().last().unwrap().0));
+    assert_eq!(upto(Offset(log.log_end().0 - 1)), Some(segment_ends(&log).last().unwrap().0));
     assert_eq!(upto(log.log_end()), Some(log.log_end()));
 }
 
@@ -268,7 +273,7 @@ fn files_go_in_pieces_and_what_a_crash_leaves_of_them_goes_at_the_next_start() {
     }
     let left: Vec<i64> = bench.files().iter().map(|(base, _)| *base).collect();
     let known: Vec<i64> =
-        bench.log.borrow().segment_ends().iter().map(|(base, _)| base.0).collect();
+        segment_ends(&bench.log.borrow()).iter().map(|(base, _)| base.0).collect();
     assert_eq!(left, known);
     assert_eq!(read_all(&bench.log, start, 4000).len() as i64, bench.end().0 - start.0);
 }

@@ -115,6 +115,7 @@ impl World {
                 retention_ms: [-1, 500, 5000][random.below(3) as usize],
                 retention_bytes: [-1, 0, 100_000][random.below(3) as usize],
                 file_delete_delay_ms: [0, 20][random.below(2) as usize],
+                compaction: None,
             };
             home.live(tp, log_config);
             models.insert(tp, Model::default());
@@ -494,9 +495,9 @@ impl World {
     }
 }
 
-type Acks = Rc<RefCell<Vec<CommittedGroup>>>;
+pub(super) type Acks = Rc<RefCell<Vec<CommittedGroup>>>;
 
-fn tasks(store: &Rc<Store>, acks: &Acks) -> Vec<Task> {
+pub(super) fn tasks(store: &Rc<Store>, acks: &Acks) -> Vec<Task> {
     let (committer, acks) = (store.clone(), acks.clone());
     let (writer, checkpointer, prewriter) = (store.clone(), store.clone(), store.clone());
     let (remover, forgetter) = (store.clone(), store.clone());

@@ -17,8 +17,8 @@ use libfuzzer_sys::fuzz_target;
 use thalweg::base::crc::crc32c;
 use thalweg::base::ids::{LeaderEpoch, Offset};
 use thalweg::record::{
-    BATCH_HEADER_BYTES, Compression, RecordBatch, Stamp, StoredBatch, UncheckedBatch,
-    ValidateOptions, decompress, find_max_timestamp, find_timestamp, records, stored_batches,
+    BATCH_HEADER_BYTES, Compression, RecordBatch, Retained, Stamp, StoredBatch, UncheckedBatch,
+    ValidateOptions, Verdict, decompress, find_max_timestamp, find_timestamp, records, stored_batches,
 };
 
 fuzz_target!(|input: &[u8]| {
@@ -62,12 +62,40 @@ fn read(batch: StoredBatch<'_>, limit: usize) {
     let _ = (batch.producer(), batch.crc_matches());
     let _ = find_timestamp(batch, batch.max_timestamp(), limit);
     let _ = find_max_timestamp(batch, limit);
+    keep_every_other(batch, limit);
     let Ok(mut records) = records(batch, limit) else { return };
     while let Some(record) = records.next_record() {
         if let Ok(record) = record {
             let _ = record.headers().count();
         }
     }
+}
+
+/// What compaction does with a batch: what it gives is sound and has what was to stay.
+fn keep_every_other(batch: StoredBatch<'_>, limit: usize) {
+    let (mut seen, mut kept) = (0, 0);
+    let retained = batch.retain(7, limit, |record| {
+        seen += 1;
+        match (seen % 2, record.value()) {
+            (0, _) => Verdict::Drop,
+            (_, None) => {
+                kept += 1;
+                Verdict::KeepForNow
+            }
+            _ => {
+                kept += 1;
+                Verdict::Keep
+            }
+        }
+    });
+    let Ok(Retained::Some(changed)) = retained else { return };
+    assert!(changed.as_stored().crc_matches());
+    let mut walk = records(changed.as_stored(), usize::MAX).expect("it was just written");
+    while let Some(record) = walk.next_record() {
+        record.expect("it was just written");
+        kept -= 1;
+    }
+    assert_eq!(kept, 0);
 }
 
 /// What a leader does with a batch that passed the checks.

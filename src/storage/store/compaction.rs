@@ -1,0 +1,74 @@
+//! Compaction as the store's caller sees it: begin a pass, do it step by step.
+
+use std::io;
+
+use crate::base::ids::{Offset, TopicPartition};
+
+use super::super::compaction::{Compaction, CompactionError, CompactionStep};
+use super::super::error::StorageError;
+use super::Store;
+
+/// How a step of a pass ended.
+#[derive(Debug)]
+pub enum CompactionProgress {
+    /// It did something; there may be more.
+    Step(CompactionStep),
+    /// The pass has ended early and left the log as it was: it was overtaken by a truncation or by
+    /// retention, the disk is full, or a part of the log cannot be read.
+    GaveUp(Option<StorageError>),
+}
+
+impl Store {
+    /// A pass over a log of this store, up to the last closed segment that ends at or before `upto`;
+    /// `None` if there is nothing to do. The keys that it notes take at most about `map_bytes_max`. At
+    /// most one pass a log at a time.
+    #[must_use]
+    pub fn begin_compaction(
+        &self,
+        tp: TopicPartition,
+        upto: Offset,
+        map_bytes_max: usize,
+    ) -> Option<Compaction> {
+        let log = self.log(tp)?;
+        let now = self.clock.now();
+        let plan = log.borrow().plan_compaction(upto, now)?;
+        let files = self.files.clone();
+        Some(Compaction::new(log, files, plan, now.wall_ms, map_bytes_max))
+    }
+
+    /// Does a little of a pass: reads and writes about as much as `STEP_BYTES` of
+    /// [`super::super::compaction`]. Call it until it is over or has given up.
+    ///
+    /// # Errors
+    /// `Failed` (a write or sync failed), or `Closing`.
+    pub async fn compact_a_little(
+        &self,
+        pass: &mut Compaction,
+    ) -> Result<CompactionProgress, StorageError> {
+        self.latch.check_open()?;
+        match pass.step().await {
+            Ok(step) => Ok(CompactionProgress::Step(step)),
+            Err(error) => {
+                let why = match error {
+                    CompactionError::Overtaken => None,
+                    CompactionError::Read(error @ StorageError::Failed(_)) => return Err(error),
+                    CompactionError::Read(error) => Some(error),
+                    CompactionError::Write(error) if is_full(&error) => {
+                        Some(StorageError::read("writing a compacted segment", error))
+                    }
+                    CompactionError::Write(error) => {
+                        return Err(self.latch.trip("write of a compacted segment", &error));
+                    }
+                };
+                let removed = pass.abandon().await;
+                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+                Ok(CompactionProgress::GaveUp(why))
+            }
+        }
+    }
+}
+
+/// Whether there was no room for a write: what had been written can go again.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -68,7 +68,7 @@ pub struct RuntimeSettings {
 }
 
 /// Where and how records are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StorageSettings {
     /// Data directories, as they were given.
     pub data_dirs: Vec<PathBuf>,
@@ -84,6 +84,19 @@ pub struct StorageSettings {
     pub producer_id_expiration: Duration,
     /// Time between looks for segments that may go.
     pub retention_check_interval: Duration,
+    /// Bounds of compaction; `None` if it is off.
+    pub compaction: Option<CompactionSettings>,
+}
+
+/// How much compaction takes, of all cores and directories together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CompactionSettings {
+    /// Time between looks for logs that need it.
+    pub backoff: Duration,
+    /// Memory for keys.
+    pub map_bytes: usize,
+    /// Bytes read and written in a second.
+    pub bytes_per_second: f64,
 }
 
 /// What is checked of a produced batch.
@@ -283,6 +296,13 @@ impl Merged {
                 retention_check_interval: Duration::from_millis(
                     self.number("log.retention.check.interval.ms"),
                 ),
+                compaction: (self.text("log.cleaner.enable") == "true").then(|| {
+                    CompactionSettings {
+                        backoff: Duration::from_millis(self.number("log.cleaner.backoff.ms")),
+                        map_bytes: self.number("log.cleaner.dedupe.buffer.size"),
+                        bytes_per_second: self.number("log.cleaner.io.max.bytes.per.second"),
+                    }
+                }),
             },
             requests: RequestSettings {
                 frame_bytes_max: self.number("socket.request.max.bytes"),

@@ -257,6 +257,34 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
         Valid::AtLeast(1),
         "Time between looks for segments that may go.",
     ),
+    plain(
+        "log.cleaner.enable",
+        Kind::Boolean,
+        "true",
+        Valid::Any,
+        "Whether topics with cleanup.policy=compact are compacted.",
+    ),
+    plain(
+        "log.cleaner.backoff.ms",
+        Kind::Long,
+        "15000",
+        Valid::AtLeast(0),
+        "Time between looks for logs that need compaction.",
+    ),
+    plain(
+        "log.cleaner.dedupe.buffer.size",
+        Kind::Long,
+        "134217728",
+        Valid::AtLeast(MIB),
+        "Memory for the keys of logs that are compacted just now, on all cores together.",
+    ),
+    plain(
+        "log.cleaner.io.max.bytes.per.second",
+        Kind::Double,
+        "1.7976931348623157E308",
+        Valid::Any,
+        "Bytes that compaction may read and write in a second, on all cores together.",
+    ),
 ];
 
 static ALL: LazyLock<Vec<SettingDefinition>> = LazyLock::new(|| {

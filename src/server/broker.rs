@@ -32,8 +32,10 @@ use crate::config::exit::Exit;
 use crate::config::settings::RecordValidation;
 use crate::config::settings::Settings;
 use crate::io::disk::Disk;
+use crate::shard::compaction::CompactionPace;
 use crate::shard::mesh::MeshPlan;
 use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
+use crate::shard::stores::Upkeep;
 use crate::storage::{RecoveryError, ShardRecovered, StoreConfig, recover};
 
 /// Why the broker did not start, or did not stop well.
@@ -308,6 +310,7 @@ fn start_core(
     let start = CoreStart {
         directories: paths.zip(recovered).collect(),
         store_config: plan.store_config.clone(),
+        upkeep: upkeep(&settings, plan.cores.len() * plan.directories.ids().len()),
         reconciler: Reconciler {
             directories: plan.directories.ids(),
             topic_defaults: plan.broker.topic_defaults.clone(),
@@ -348,6 +351,20 @@ fn store_config(settings: &Settings, descriptors: u64, stores: usize) -> StoreCo
         read_cache_bytes: settings.storage.read_cache_bytes,
         read_ahead_bytes: settings.storage.read_ahead_bytes,
         ..StoreConfig::default()
+    }
+}
+
+/// What one of so many stores does by the clock.
+fn upkeep(settings: &Settings, stores: usize) -> Upkeep {
+    let storage = &settings.storage;
+    Upkeep {
+        producer_idle_max: storage.producer_id_expiration,
+        retention_check: storage.retention_check_interval,
+        compaction: storage.compaction.map(|all| CompactionPace {
+            backoff: all.backoff,
+            map_bytes: all.map_bytes / stores.max(1),
+            bytes_per_second: all.bytes_per_second / stores.max(1) as f64,
+        }),
     }
 }
 

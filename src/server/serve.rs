@@ -20,6 +20,7 @@ use crate::config::settings::Settings;
 use crate::io::disk::Disk;
 use crate::io::tcp::TcpListener;
 use crate::shard::runtime::Shard;
+use crate::shard::stores::Upkeep;
 use crate::shard::task;
 use crate::storage::{ShardRecovered, StorageError, Store, StoreConfig};
 
@@ -47,6 +48,8 @@ pub struct CoreStart {
     pub directories: Vec<(PathBuf, ShardRecovered)>,
     /// How the stores are set up.
     pub store_config: StoreConfig,
+    /// What they do by the clock.
+    pub upkeep: Upkeep,
     /// Opens and closes partitions.
     pub reconciler: Reconciler,
     /// Metadata as of the start.
@@ -104,10 +107,7 @@ async fn open_core(shard: &Rc<Shard>, start: CoreStart) -> io::Result<Opened> {
         let store = Store::open(Disk::Ring, directory, config, clock, recovered)
             .await
             .map_err(of_storage)?;
-        let settings = &start.settings.storage;
-        let (idle_max, check) =
-            (settings.producer_id_expiration, settings.retention_check_interval);
-        shard.stores().start(shard, store, idle_max, check);
+        shard.stores().start(shard, store, start.upkeep);
     }
     start.reconciler.reconcile(shard, &start.image).await;
     let listener = TcpListener::bind(start.listen)?;

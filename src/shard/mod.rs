@@ -7,6 +7,7 @@
 //! Callers: `cluster::reconcile` opens and closes partitions; `server` routes requests.
 
 pub mod budget;
+pub mod compaction;
 pub mod log_starts;
 pub mod mesh;
 pub mod reads;

@@ -1,5 +1,5 @@
 //! This shard's stores and the loops that keep them going: commit, write-behind, checkpoint,
-//! pre-writing, timed flushes, retention and removal of files.
+//! pre-writing, timed flushes, retention, compaction and removal of files.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::{debug, error};
 
+use super::compaction::{self, CompactionPace};
 use super::log_starts;
 use super::runtime::Shard;
 use super::task::{self, Task};
@@ -19,6 +20,17 @@ const FLUSH_TICK: Duration = Duration::from_millis(100);
 
 /// Ticks between two looks at silent producers: ten minutes, as in Kafka.
 const EXPIRY_TICKS: u32 = 6000;
+
+/// What the loops of a store do by the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Upkeep {
+    /// Producers that have been silent for so long are forgotten.
+    pub producer_idle_max: Duration,
+    /// Time between two looks for what is old.
+    pub retention_check: Duration,
+    /// `None` where `log.cleaner.enable` is false.
+    pub compaction: Option<CompactionPace>,
+}
 
 /// The stores of one shard, in the order of the data directories.
 #[derive(Default)]
@@ -36,15 +48,8 @@ impl Stores {
     }
 
     /// Adds the store of the next data directory and starts its loops.
-    /// Producers that have been silent for `producer_idle_max` are forgotten, and every
-    /// `retention_check` the logs let go of what is old.
-    pub fn start(
-        &self,
-        shard: &Rc<Shard>,
-        store: Rc<Store>,
-        producer_idle_max: Duration,
-        retention_check: Duration,
-    ) {
+    pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, upkeep: Upkeep) {
+        let Upkeep { producer_idle_max, retention_check, compaction } = upkeep;
         let mut loops = self.loops.borrow_mut();
         loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
@@ -54,6 +59,10 @@ impl Stores {
         loops.push(task::spawn_joinable(log_starts::remove(shard.clone(), store.clone())));
         let retain = log_starts::retain(shard.clone(), store.clone(), retention_check);
         loops.push(task::spawn_joinable(retain));
+        if let Some(pace) = compaction {
+            let compact = compaction::compact(shard.clone(), store.clone(), pace);
+            loops.push(task::spawn_joinable(compact));
+        }
         drop(loops);
         self.stores.borrow_mut().push(store);
     }

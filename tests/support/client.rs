@@ -45,6 +45,8 @@ pub struct Stored {
     pub leader_epoch: i32,
     /// The records as the producer packed them.
     pub payload: Vec<u8>,
+    /// The whole batch.
+    pub bytes: Vec<u8>,
 }
 
 /// What Metadata says of one topic.
@@ -296,6 +298,7 @@ pub fn stored_batches(mut bytes: &[u8]) -> Vec<Stored> {
             last_offset: base_offset + i64::from(i32_at(23)),
             leader_epoch: i32_at(12),
             payload: bytes[BATCH_HEADER_BYTES..end].to_vec(),
+            bytes: bytes[..end].to_vec(),
         });
         bytes = &bytes[end..];
     }

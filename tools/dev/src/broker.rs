@@ -36,6 +36,15 @@ pub struct Thalweg {
 impl Thalweg {
     /// Starts one on a free port with an empty data directory.
     pub fn start(house: &House, programs: &Path) -> Result<Thalweg, Failure> {
+        Thalweg::start_with(house, programs, &[])
+    }
+
+    /// The same with settings (`key=value`).
+    pub fn start_with(
+        house: &House,
+        programs: &Path,
+        settings: &[&str],
+    ) -> Result<Thalweg, Failure> {
         let port = free_port()?;
         step(&format!("Thalweg on port {port}"));
         let data = house.cache(&format!("thalweg-run/{port}"));
@@ -46,6 +55,7 @@ impl Thalweg {
             .command(programs.join("thalweg"))
             .args(["start", "--listen", &address, "--data-dir"])
             .arg(&data)
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

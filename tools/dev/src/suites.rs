@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::broker::{self, Profile, Thalweg};
 use crate::clients::Client;
 use crate::house::{During, Failure, House, run, step};
-use crate::kafka::Kafka;
+use crate::kafka::{Kafka, Wishes};
 use crate::setup;
 
 /// Everything that must pass.
@@ -84,7 +84,11 @@ pub fn differential(house: &House, itself: bool) -> Result<(), Failure> {
 }
 
 fn compare(house: &House, programs: &Path, itself: bool) -> Result<(), Failure> {
-    let kafka = Kafka::start(house)?;
+    // Both look for what may be compacted all the time.
+    let often = "log.cleaner.backoff.ms=200";
+    let wishes = || Wishes { settings: vec![often.to_owned()], ..Wishes::default() };
+    let start_kafka = || Kafka::start_with(house, broker::free_port()?, &wishes());
+    let kafka = start_kafka()?;
     let go = |other: &str| {
         step(&format!("differential: Kafka at {}, the other at {other}", kafka.address()));
         run(house
@@ -93,10 +97,10 @@ fn compare(house: &House, programs: &Path, itself: bool) -> Result<(), Failure> 
             .arg(house.path("tools/compare/allowed.toml")))
     };
     if itself {
-        let second = Kafka::start(house)?;
+        let second = start_kafka()?;
         go(second.address())
     } else {
-        let thalweg = Thalweg::start(house, programs)?;
+        let thalweg = Thalweg::start_with(house, programs, &[often])?;
         go(thalweg.address())
     }
 }

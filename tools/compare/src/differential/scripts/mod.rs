@@ -1,5 +1,6 @@
 //! The cases, by family of requests. A case's name is the same for both brokers and unique.
 
+mod compaction;
 mod configs;
 mod deletions;
 mod describe;
@@ -23,6 +24,7 @@ pub fn run(script: &mut Script) {
     fetch::run(script);
     offsets::run(script);
     deletions::run(script);
+    compaction::run(script);
     frames::run(script);
 }
 

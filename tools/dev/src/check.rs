@@ -10,6 +10,11 @@ pub fn run(house: &House) -> Result<(), Failure> {
     step("lints");
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run_cargo(house, &lints)?;
+    // A workspace of its own, which only a campaign builds.
+    let targets = house.path("tools/fuzz/Cargo.toml");
+    let mut fuzz = house.cargo(&["check", "--quiet", "--target-dir"]);
+    fuzz.arg(house.target("fuzz-targets")).arg("--manifest-path").arg(targets);
+    house::run(&mut fuzz)?;
     step("tidy: floors, sizes, routes");
     let tidy = ["test", "--quiet", "--workspace", "--test", "tidy", "--", "--nocapture"];
     run_cargo(house, &tidy)?;

@@ -44,6 +44,7 @@ fuzz_target!(|input: &[u8]| {
         ApiKey::DescribeTopicPartitions => {
             exercise::<messages::DescribeTopicPartitionsRequest>(body, version);
         }
+        ApiKey::DeleteRecords => exercise::<messages::DeleteRecordsRequest>(body, version),
         ApiKey::InitProducerId => exercise::<messages::InitProducerIdRequest>(body, version),
         ApiKey::FindCoordinator => exercise::<messages::FindCoordinatorRequest>(body, version),
         // They have targets of their own.

@@ -1,7 +1,9 @@
 //! Drives librdkafka against a broker, compares two brokers request by request, kills a broker
-//! under load to see what it loses, and sets the load generator beside other producers. The referee is Apache Kafka: every script here passes against
-//! it first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
+//! under load to see what it loses, measures what its work in the background costs, and sets the load
+//! generator beside other producers. The referee is Apache Kafka: every script here passes against it
+//! first. What is *not* here: anything of the broker's own code, so that no mistake is shared.
 
+mod background;
 mod batch;
 mod crash;
 mod differential;
@@ -65,6 +67,8 @@ enum Command {
     },
     /// thalweg-bench, kafka-producer-perf-test and librdkafka on the same workload, in turn.
     Producers(producers::Plan),
+    /// Latencies at half load with and without work in the background, in turn.
+    Background(background::Plan),
     /// The same script against one broker; prints what it answers.
     Ask {
         #[arg(long, value_name = "HOST:PORT")]
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
             crash::run(&plan).map(|()| true)
         }
         Command::Producers(plan) => producers::compare(&plan),
+        Command::Background(plan) => background::compare(&plan),
         Command::Ask { broker, filter } => Ok(differential::ask(&broker, &filter)),
     };
     match passed {

@@ -95,6 +95,11 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         rounds: u32,
     },
+    /// Latencies at half load with and without compaction, retention and a cold reader, in turn.
+    Background {
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
     /// A single Apache Kafka of the pinned version.
     Kafka {
         #[command(subcommand)]
@@ -127,6 +132,7 @@ fn run(command: Command, house: &House) -> Result<(), Failure> {
         Command::Clients { clients, broker } => suites::clients(house, &clients, &broker),
         Command::Differential { itself } => suites::differential(house, itself),
         Command::Loadgen => loadgen::test(house),
+        Command::Background { rounds } => suites::background(house, rounds),
         Command::Crash { cycles, seed } => suites::crash(house, cycles, seed),
         Command::Fuzz { minutes } => suites::fuzz(house, minutes),
         Command::Bench { filter } => suites::bench(house, filter.as_deref()),

@@ -127,6 +127,22 @@ pub fn crash(house: &House, cycles: u32, seed: Option<u64>) -> Result<(), Failur
     kill_again_and_again(house, &programs, cycles, seed)
 }
 
+/// What work in the background costs those who produce.
+pub fn background(house: &House, rounds: u32) -> Result<(), Failure> {
+    let programs = broker::build(house, Profile::Release)?;
+    step("half load with and without work in the background");
+    run(house
+        .command(programs.join("thalweg-compare"))
+        .arg("background")
+        .arg("--broker-bin")
+        .arg(programs.join("thalweg"))
+        .arg("--bench")
+        .arg(programs.join("thalweg-bench"))
+        .arg("--data-dir")
+        .arg(house.cache("background"))
+        .args(["--rounds", &rounds.to_string()]))
+}
+
 fn kill_again_and_again(
     house: &House,
     programs: &Path,

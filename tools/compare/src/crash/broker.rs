@@ -30,6 +30,11 @@ pub struct Broker {
 impl Recipe {
     /// Starts it on these cores and returns at once.
     pub fn spawn(&self, cores: &str) -> Result<Broker, String> {
+        self.spawn_with(cores, &[])
+    }
+
+    /// The same with settings (`key=value`).
+    pub fn spawn_with(&self, cores: &str, settings: &[&str]) -> Result<Broker, String> {
         let log = |error| format!("opening the log: {error}");
         let stderr: File =
             OpenOptions::new().create(true).append(true).open(&self.log).map_err(log)?;
@@ -37,6 +42,7 @@ impl Recipe {
         let mut child = Command::new(&self.program)
             .args(["start", "--listen", &self.address, "--cores", cores, "--data-dir"])
             .arg(&self.data)
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -2,7 +2,7 @@
 //! two cores. No acknowledged record may be lost, no offset may ever show another record, no
 //! record of an idempotent producer may be there twice.
 
-mod broker;
+pub mod broker;
 mod ledger;
 mod load;
 mod random;

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::base::ids::{Offset, TopicPartition};
-use crate::record::{StoredBatch, records, stored_batches};
+use crate::record::{Compression, StoredBatch, records, stored_batches};
 
 use super::error::StorageError;
 use super::log::{CompactionPlan, Log};
@@ -37,6 +37,12 @@ use output::Output;
 
 /// Bytes that a step reads at a time, about: what a shard can do without between two of its turns.
 const STEP_BYTES: usize = 256 << 10;
+
+/// Bytes that are looked at before others have their turn, counted as if they were not compressed.
+const TURN_BYTES: usize = 64 << 10;
+
+/// What compressed records may well expand to, and what it costs to look at them.
+const COMPRESSED_WEIGHT: usize = 8;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +75,24 @@ pub struct Compaction {
     /// The walk over the transactions was made: only where there are any.
     knows_transactions: bool,
     phase: Phase,
+    turn: Turn,
     report: CompactionReport,
+}
+
+/// How much was looked at since others had their turn, in bytes.
+#[derive(Default)]
+struct Turn(usize);
+
+impl Turn {
+    /// A batch was looked at: lets others go on if that was enough.
+    async fn spend(&mut self, batch: StoredBatch<'_>) {
+        let is_plain = batch.compression() == Some(Compression::None);
+        self.0 += batch.len_bytes() * if is_plain { 1 } else { COMPRESSED_WEIGHT };
+        if self.0 >= TURN_BYTES {
+            self.0 = 0;
+            futures_lite::future::yield_now().await;
+        }
+    }
 }
 
 enum Phase {
@@ -110,7 +133,8 @@ impl Compaction {
         let first = plan.sources.iter().position(|source| source.end > plan.clean_end);
         let phase = first.map_or(Phase::Over, |first| Phase::Map(first, plan.clean_end));
         let (report, knows_transactions) = (CompactionReport::default(), false);
-        Compaction { log, files, plan, judge, knows_transactions, phase, report }
+        let turn = Turn::default();
+        Compaction { log, files, plan, judge, knows_transactions, phase, turn, report }
     }
 
     /// Which log.
@@ -203,6 +227,7 @@ impl Compaction {
                 return Ok(bytes);
             }
             next = batch.last_offset().plus(1);
+            self.turn.spend(batch).await;
         }
         self.phase = match slices.is_empty() {
             false => Phase::Map(number, next),
@@ -287,7 +312,7 @@ impl Compaction {
         let slices = source.reader.read(group.next, end, STEP_BYTES).await?;
         let mut bytes: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
         for slice in &slices {
-            self.sift(slice, &mut group)?;
+            self.sift(slice, &mut group).await?;
         }
         if slices.is_empty() {
             group.current += 1;
@@ -306,7 +331,7 @@ impl Compaction {
     }
 
     /// Puts what stays of whole batches into the group's output.
-    fn sift(&mut self, slice: &Bytes, group: &mut Group) -> Result<(), CompactionError> {
+    async fn sift(&mut self, slice: &Bytes, group: &mut Group) -> Result<(), CompactionError> {
         let block_bytes = self.files.limits().block_bytes;
         for batch in stored_batches(slice) {
             let batch = batch.map_err(|_| unreadable(group.next))?;
@@ -320,6 +345,7 @@ impl Compaction {
                 }
                 Fate::Goes => {}
             }
+            self.turn.spend(batch).await;
         }
         Ok(())
     }

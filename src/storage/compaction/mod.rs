@@ -162,8 +162,18 @@ impl Compaction {
         Ok(CompactionStep { bytes, is_over: matches!(self.phase, Phase::Over) })
     }
 
+    /// Whether the log was deleted meanwhile: then its files are not there.
+    pub(super) fn is_void(&self) -> bool {
+        self.log.borrow().is_deleted()
+    }
+
     /// Removes what an unfinished pass has written.
     pub(super) async fn abandon(&mut self) -> std::io::Result<()> {
+        if self.is_void() {
+            // A write may have made the directory again.
+            let tp = self.topic_partition();
+            return self.files.remove_partition(tp, u64::MAX).await.map(|_| ());
+        }
         let output = self.log.borrow_mut().set_compaction_output(None);
         match output {
             Some(key) => self.files.remove_segment(key, u64::MAX).await.map(|_| ()),

@@ -51,6 +51,7 @@ impl Store {
             Err(error) => {
                 let why = match error {
                     CompactionError::Overtaken => None,
+                    CompactionError::Write(_) if pass.is_void() => None,
                     CompactionError::Read(error @ StorageError::Failed(_)) => return Err(error),
                     CompactionError::Read(error) => Some(error),
                     CompactionError::Write(error) if is_full(&error) => {

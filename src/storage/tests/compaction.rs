@@ -458,6 +458,37 @@ fn a_pass_gives_up_where_retention_or_a_truncation_overtakes_it() {
 }
 
 #[test]
+fn a_pass_over_a_log_that_is_deleted_meanwhile_fails_nothing_and_leaves_nothing() {
+    for steps in 0..12 {
+        let mut bench = Bench::new(compacted(64 << 10, eager()));
+        for round in 0..12 {
+            let value = "v".repeat(12_000);
+            bench.append(Compression::None, &[(&round.to_string(), Some(&value))]);
+        }
+        bench.close_segment();
+        bench.disk.yield_at_every_call();
+        let mut pass = bench.pass().expect("dirty");
+        {
+            let mut work = pin!(async {
+                loop {
+                    match bench.store.compact_a_little(&mut pass).await.expect("no failure") {
+                        CompactionProgress::Step(step) if !step.is_over => {}
+                        ended => return ended,
+                    }
+                }
+            });
+            for _ in 0..5 * steps {
+                assert!(block_on(poll_once(&mut work)).is_none(), "the pass is longer");
+            }
+            block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
+            assert!(matches!(block_on(work), CompactionProgress::GaveUp(None)));
+        }
+        assert!(bench.store.failed().is_none());
+        assert_eq!(bench.files(), Vec::<String>::new(), "after {steps} steps");
+    }
+}
+
+#[test]
 fn a_full_disk_ends_a_pass_and_nothing_else() {
     let mut bench = Bench::new(compacted(16 << 10, eager()));
     bench.append(Compression::None, &[("a", Some("1")), ("a", Some("2"))]);

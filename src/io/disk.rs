@@ -10,6 +10,7 @@ use super::buf::IoBuf;
 use super::file::{BlockingFile, File};
 use super::ring_disk;
 use super::sim_disk::SimDisk;
+use super::sys;
 use crate::base::limits::BLOCK_ALIGN;
 
 /// How to open a file.
@@ -34,6 +35,30 @@ pub struct DirEntry {
     pub is_dir: bool,
     /// File length in bytes; 0 for a directory.
     pub len: u64,
+}
+
+/// The room of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Bytes that it has.
+    pub total_bytes: u64,
+    /// Bytes that may still be written.
+    pub free_bytes: u64,
+}
+
+/// Whether a write found no room: of the file system, or under a quota. A sync that fails for want
+/// of room is never one of these: what it was to make durable is lost.
+#[must_use]
+pub fn is_out_of_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// The error of a failed sync, which must not be taken for a write that may be done again.
+pub(super) fn of_sync(error: io::Error) -> io::Error {
+    match is_out_of_room(&error) {
+        true => io::Error::other(format!("a sync failed: {error}")),
+        false => error,
+    }
 }
 
 /// A disk. Cheap to clone; not to be sent to another thread.
@@ -103,10 +128,20 @@ impl Disk {
 
     /// Makes creations, renames and removals in `dir` durable.
     pub async fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        match self {
+        let synced = match self {
             Disk::Blocking => fs::File::open(dir)?.sync_all(),
             Disk::Ring => ring_disk::sync_dir(dir).await,
             Disk::Sim(disk) => disk.paced(|| disk.sync_dir(dir)).await,
+        };
+        synced.map_err(of_sync)
+    }
+
+    /// The room of the file system that `dir` is in. A system call that no disk is asked for; not
+    /// for the data path all the same.
+    pub fn room(&self, dir: &Path) -> io::Result<DiskRoom> {
+        match self {
+            Disk::Blocking | Disk::Ring => sys::file_system_room(dir),
+            Disk::Sim(disk) => Ok(disk.room()),
         }
     }
 
@@ -194,6 +229,24 @@ fn probe_direct(path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_system_has_room_and_a_missing_directory_has_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let room = Disk::Blocking.room(dir.path()).expect("room");
+        assert!(room.total_bytes > 0 && room.free_bytes <= room.total_bytes, "{room:?}");
+        assert!(Disk::Blocking.room(&dir.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_sync_without_room_is_no_write_that_may_be_done_again() {
+        let full = io::Error::from_raw_os_error(libc::ENOSPC);
+        assert!(is_out_of_room(&full));
+        assert!(is_out_of_room(&io::Error::from_raw_os_error(libc::EDQUOT)));
+        assert!(!is_out_of_room(&of_sync(full)));
+        let broken = of_sync(io::Error::from_raw_os_error(libc::EIO));
+        assert_eq!(broken.raw_os_error(), Some(libc::EIO));
+    }
 
     #[test]
     fn the_probe_for_direct_io_leaves_nothing_behind() {

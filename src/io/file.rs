@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::buf::IoBuf;
-use super::disk::OpenOptions;
+use super::disk::{OpenOptions, of_sync};
 use super::ring_file::RingFile;
 use super::sim_file::SimFile;
 
@@ -62,11 +62,12 @@ impl File {
 
     /// Makes all completed writes durable, with the metadata needed to read them.
     pub async fn datasync(&self) -> io::Result<()> {
-        match self {
+        let synced = match self {
             File::Blocking(file) => file.file.sync_data(),
             File::Ring(file) => file.datasync().await,
             File::Sim(file) => file.paced(|| file.datasync()).await,
-        }
+        };
+        synced.map_err(of_sync)
     }
 
     /// Reserves space up to `len` bytes and sets the size; the range reads as zeros.
@@ -126,7 +127,7 @@ impl BlockingFile {
 
     fn write_at(&self, bytes: &[u8], pos: u64, durable: bool) -> io::Result<()> {
         self.file.write_all_at(bytes, pos)?;
-        if durable { self.file.sync_data() } else { Ok(()) }
+        if durable { self.file.sync_data().map_err(of_sync) } else { Ok(()) }
     }
 
     fn write_slices_at(&self, slices: &[Bytes], mut pos: u64, durable: bool) -> io::Result<()> {
@@ -134,7 +135,7 @@ impl BlockingFile {
             self.file.write_all_at(slice, pos)?;
             pos += slice.len() as u64;
         }
-        if durable { self.file.sync_data() } else { Ok(()) }
+        if durable { self.file.sync_data().map_err(of_sync) } else { Ok(()) }
     }
 
     fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {

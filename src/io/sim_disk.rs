@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::disk::{DirEntry, OpenOptions};
+use super::disk::{DirEntry, DiskRoom, OpenOptions};
 use super::sim_fault::{Faults, SimFault, SimOp};
 use super::sim_file::SimFile;
 use super::sim_node::Node;
@@ -21,7 +21,12 @@ pub struct SimDisk {
     names: RefCell<Names>,
     pub(super) faults: RefCell<Faults>,
     yields: Cell<bool>,
+    /// Bytes that all files together may have; `None`: any number.
+    capacity: Cell<Option<u64>>,
 }
+
+/// The size of a simulated disk without a capacity.
+const BOUNDLESS_BYTES: u64 = 1 << 50;
 
 pub(super) type NodeRef = Rc<RefCell<Node>>;
 
@@ -66,6 +71,33 @@ impl SimDisk {
     /// scheduler can let other tasks run in between.
     pub fn yield_at_every_call(&self) {
         self.yields.set(true);
+    }
+
+    /// Bounds the bytes that all files together may have, or no longer does.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.capacity.set(bytes);
+    }
+
+    /// Bytes that the disk has, and that are free.
+    #[must_use]
+    pub fn room(&self) -> DiskRoom {
+        let Some(total_bytes) = self.capacity.get() else {
+            return DiskRoom { total_bytes: BOUNDLESS_BYTES, free_bytes: BOUNDLESS_BYTES };
+        };
+        let names = self.names.borrow();
+        let files = names.live.values().filter_map(|entry| match entry {
+            Entry::File(node) => Some(disk_bytes(node.try_borrow().ok()?.len())),
+            Entry::Dir => None,
+        });
+        DiskRoom { total_bytes, free_bytes: total_bytes.saturating_sub(files.sum()) }
+    }
+
+    /// The length that a file of `len` bytes may grow to, if it is to have `wanted`.
+    pub(super) fn allowed_len(&self, len: u64, wanted: u64) -> u64 {
+        if self.capacity.get().is_none() || disk_bytes(wanted) <= disk_bytes(len) {
+            return wanted;
+        }
+        wanted.min(disk_bytes(len) + self.room().free_bytes / BLOCK_BYTES * BLOCK_BYTES)
     }
 
     /// Does `work`, at the pace that was asked for.
@@ -139,17 +171,22 @@ impl SimDisk {
             after.insert(path.clone(), entry);
         }
         let names = Names { live: after.clone(), durable: after, pending: Vec::new() };
-        Rc::new(SimDisk { names: RefCell::new(names), ..SimDisk::default() })
+        let capacity = self.capacity.clone();
+        Rc::new(SimDisk { names: RefCell::new(names), capacity, ..SimDisk::default() })
     }
 
     pub(super) fn open(self: &Rc<Self>, path: &Path, options: OpenOptions) -> io::Result<SimFile> {
         self.strike(SimOp::Open)?;
+        let is_full = self.room().free_bytes < BLOCK_BYTES;
         let mut names = self.names.borrow_mut();
         let node = match names.live.get(path) {
             Some(Entry::File(node)) => node.clone(),
             Some(Entry::Dir) => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
             None if options.create && options.write => {
                 names.check_parent(path)?;
+                if is_full {
+                    return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+                }
                 let node = NodeRef::default();
                 names.change(Change::Make(path.to_path_buf(), Entry::File(node.clone())));
                 node
@@ -339,6 +376,14 @@ impl Change {
             Change::Rename(from, to) => within(from) || within(to),
         }
     }
+}
+
+/// What a disk is allocated in.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Bytes of a disk that a file of `len` bytes takes.
+fn disk_bytes(len: u64) -> u64 {
+    len.next_multiple_of(BLOCK_BYTES)
 }
 
 fn parent_exists(tree: &Tree, path: &Path) -> bool {

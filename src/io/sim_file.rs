@@ -41,7 +41,14 @@ impl SimFile {
             Some(fault) => return Err(fault.error()),
             None => {}
         }
+        let end = pos + bytes.len() as u64;
+        let allowed = self.disk.allowed_len(self.len(), end);
         let mut node = self.node.borrow_mut();
+        if allowed < end {
+            let fits = usize::try_from(allowed.saturating_sub(pos)).unwrap_or(0);
+            node.write(pos, &bytes[..fits]);
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         node.write(pos, bytes);
         if durable {
             node.sync_range(pos, bytes.len());
@@ -106,6 +113,9 @@ impl SimFile {
         self.check_writable()?;
         if let Some(fault) = self.strike(SimOp::Resize) {
             return Err(fault.error());
+        }
+        if self.disk.allowed_len(self.len(), len) < len {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
         self.node.borrow_mut().set_len(len);
         Ok(())

@@ -165,3 +165,23 @@ fn names_behave_as_on_a_disk() {
     write(&file, b"still open", 0, false);
     assert_eq!(file.len().expect("known"), 10);
 }
+
+#[test]
+fn a_disk_with_a_capacity_takes_what_fits_and_has_room_again_when_files_go() {
+    let disk = SimDisk::new();
+    let handle = Disk::Sim(disk.clone());
+    disk.set_capacity(Some(16 << 10));
+    let first = open(&disk, "/first", WRITE);
+    write(&first, &[1; 8192], 0, true);
+    let second = open(&disk, "/second", WRITE);
+    let full = block_on(second.write_at(Bytes::from_static(&[2; 12_288]), 0, false));
+    assert_eq!(full.expect_err("full").raw_os_error(), Some(libc::ENOSPC));
+    assert_eq!(second.len().expect("known"), 8192, "what fits is written");
+    assert_eq!(handle.room(Path::new("/")).expect("known").free_bytes, 0);
+    write(&first, &[3; 4096], 4096, true);
+    assert!(block_on(second.allocate(12_288)).is_err(), "nor is there room to reserve");
+    assert!(block_on(handle.open(Path::new("/third"), WRITE)).is_err());
+    block_on(handle.remove_file(Path::new("/first"))).expect("removed");
+    assert_eq!(handle.room(Path::new("/")).expect("known").free_bytes, 8192);
+    write(&second, &[2; 12_288], 0, false);
+}

@@ -3,14 +3,17 @@
 //! `cluster::directory`.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::buf::IoBuf;
+use super::disk::DiskRoom;
 use crate::base::limits::BLOCK_ALIGN;
 
 /// A resource limit; `u64::MAX` is "no limit".
@@ -66,6 +69,19 @@ impl Resource {
         check(result)?;
         self.limit()
     }
+}
+
+/// The room of the file system that `path` is in, for a process without privileges.
+pub(super) fn file_system_room(path: &Path) -> io::Result<DiskRoom> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: statvfs is plain numbers, for which all zeros is a value.
+    let mut found: libc::statvfs = unsafe { mem::zeroed() };
+    // SAFETY: both pointers are to locals that live through the call; the path ends with a zero.
+    let result = unsafe { libc::statvfs(path.as_ptr(), &raw mut found) };
+    check(result)?;
+    let total_bytes = found.f_blocks.saturating_mul(found.f_frsize);
+    let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
+    Ok(DiskRoom { total_bytes, free_bytes })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use crate::base::ids::Offset;
 use crate::record::{RecordBatch, UncheckedBatch};
 use crate::storage::producer_table::{AppendedBatch, SequenceCheck, SequenceError};
-use crate::storage::{Journal, StampChoice};
+use crate::storage::{DiskFull, Journal, StampChoice};
 
 use super::ack_queue::Acked;
 use super::admission::{AdmissionError, admit};
@@ -45,6 +45,9 @@ pub enum AppendError {
     /// (INVALID_TXN_STATE, 48).
     #[error("the batch is not part of an ongoing transaction")]
     NoTransaction,
+    /// The disk is full; a later try may find room (KAFKA_STORAGE_ERROR, 56).
+    #[error(transparent)]
+    DiskFull(#[from] DiskFull),
 }
 
 impl Partition {
@@ -68,6 +71,7 @@ impl Partition {
         if let Some(original) = self.check_producer(&batch)? {
             return Ok(self.duplicate(&original));
         }
+        journal.check_disk()?;
         Ok(self.sequence(journal, &batch, now_ms))
     }
 

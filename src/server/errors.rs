@@ -25,6 +25,7 @@ pub fn of_append(failure: &AppendFailure) -> (ErrorCode, Option<String>) {
         AppendFailure::Append(AppendError::Refused(problem)) => of_admission(problem),
         AppendFailure::Append(AppendError::Sequence(problem)) => of_sequence(problem),
         AppendFailure::Append(AppendError::NoTransaction) => ErrorCode::InvalidTxnState,
+        AppendFailure::Append(AppendError::DiskFull(_)) => ErrorCode::KafkaStorageError,
     };
     (code, Some(failure.to_string()))
 }

@@ -41,6 +41,10 @@ pub enum StorageError {
         /// The batch.
         base_offset: Offset,
     },
+    /// A write found no room, and the store closes: it is not tried again in this process. What is
+    /// acknowledged is in the journal.
+    #[error("the file system has no room")]
+    NoRoom,
     /// The log exists already, or does not.
     #[error("{0} is not a log that can be opened so")]
     NoSuchLog(TopicPartition),
@@ -51,6 +55,12 @@ impl StorageError {
         StorageError::Read { what, error: Rc::new(error) }
     }
 }
+
+/// Appends are refused before they are staged: the file system has less room than the reserve. A
+/// later try may find room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the file system of the log directory has less room than its reserve")]
+pub struct DiskFull;
 
 /// Why a directory cannot be recovered. Nothing is deleted or changed then.
 #[derive(Debug, thiserror::Error)]

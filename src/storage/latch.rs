@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::base::signal::Event;
 
 use super::error::StorageError;
+use super::health::DirectoryHealth;
 
 /// After a failed write or sync nobody can say what reached the device, and a second sync may
 /// succeed without having written anything (fsyncgate; seen with O_DIRECT on ext4 and XFS). So the
@@ -15,11 +17,18 @@ use super::error::StorageError;
 pub(super) struct FailureLatch {
     reason: RefCell<Option<Rc<str>>>,
     closing: Cell<bool>,
+    /// Told of the failure: the whole directory is offline, on every core.
+    health: Arc<DirectoryHealth>,
     /// Notified when either of the two above changes.
     tripped: Event,
 }
 
 impl FailureLatch {
+    /// The latch of one core's part of a directory.
+    pub(super) fn of(health: Arc<DirectoryHealth>) -> FailureLatch {
+        FailureLatch { health, ..FailureLatch::default() }
+    }
+
     /// From now on, who has nothing to do ends instead of waiting for work.
     pub(super) fn begin_close(&self) {
         self.closing.set(true);
@@ -49,8 +58,20 @@ impl FailureLatch {
             }
             held.get_or_insert_with(|| format!("{what}: {error}").into()).clone()
         };
+        self.health.set_offline(&reason);
         self.tripped.notify();
         StorageError::Failed(reason)
+    }
+
+    /// Closes the latch because another core's part of the directory has failed.
+    pub(super) fn trip_with_directory(&self) {
+        let reason = self.health.offline_reason().unwrap_or("another core's part of it failed");
+        self.reason.borrow_mut().get_or_insert_with(|| reason.into());
+        self.tripped.notify();
+    }
+
+    pub(super) fn health(&self) -> &Arc<DirectoryHealth> {
+        &self.health
     }
 
     /// Why the store failed, if it has.

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -20,6 +21,7 @@ use crate::record::StoredBatch;
 use super::checkpoint::{BASE_NAME, Checkpoint, CheckpointFiles, Found, JournalStart};
 use super::copy_ledger::CopyLedger;
 use super::error::{RecoveryError, StorageError};
+use super::health::DirectoryHealth;
 use super::journal::format::{EntryHeader, EntryKind, FIRST_GROUP_POS};
 use super::journal::reader::{JournalReader, LargeBatches, LargeFound, ReplayedGroup};
 use super::journal::{Group, ReplayFrom, SpareFile};
@@ -58,6 +60,7 @@ pub struct Recovered {
     journals: BTreeMap<u16, RecoveredJournal>,
     logs: FxHashMap<TopicPartition, LogState>,
     report: RecoveryReport,
+    health: Arc<DirectoryHealth>,
 }
 
 /// A drained journal.
@@ -82,9 +85,16 @@ pub struct ShardRecovered {
     pub(super) generation: u64,
     pub(super) journal: RecoveredJournal,
     pub(super) logs: FxHashMap<TopicPartition, LogState>,
+    pub(super) health: Arc<DirectoryHealth>,
 }
 
 impl Recovered {
+    /// How the directory will be, on all cores together.
+    #[must_use]
+    pub fn health(&self) -> Arc<DirectoryHealth> {
+        self.health.clone()
+    }
+
     /// The logs that were found and live.
     #[must_use]
     pub fn logs(&self) -> &FxHashMap<TopicPartition, LogState> {
@@ -108,7 +118,8 @@ impl Recovered {
         let logs = taken.iter().filter_map(|tp| self.logs.remove_entry(tp)).collect();
         let journal = self.journals.remove(&shard.0).unwrap_or_else(RecoveredJournal::fresh);
         let (directory_id, generation) = (self.directory_id, self.generation);
-        ShardRecovered { shard, directory_id, generation, journal, logs }
+        let health = self.health.clone();
+        ShardRecovered { shard, directory_id, generation, journal, logs, health }
     }
 }
 
@@ -169,7 +180,8 @@ pub async fn recover(
     write_base(disk, dir, directory_id, &base).await?;
     replay.clean_up().await?;
     logs.retain(|tp, _| live(tp).is_some());
-    Ok(Recovered { directory_id, generation, journals, logs, report: replay.report })
+    let (report, health) = (replay.report, Arc::default());
+    Ok(Recovered { directory_id, generation, journals, logs, report, health })
 }
 
 /// A pool of buffers for this thread, which has none before its shards run.

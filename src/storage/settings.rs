@@ -1,5 +1,7 @@
 //! Settings of a store and of one log.
 
+use super::room::Reserve;
+
 /// Settings of one partition's log, from its topic's configs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
@@ -98,6 +100,8 @@ pub struct StoreConfig {
     pub index_entries_max: usize,
     /// Bound of decompression in look-ups by time.
     pub decompressed_bytes_max: usize,
+    /// Bytes of the file system that appends must leave free.
+    pub reserve: Reserve,
     /// Bytes of removed segments that are given back to the file system in one step: a file that is
     /// removed as a whole stalls everybody else's syncs for as long as that takes.
     pub removal_piece_bytes: u64,
@@ -122,6 +126,7 @@ impl Default for StoreConfig {
             open_segments_max: 512,
             index_entries_max: 5 << 18,
             decompressed_bytes_max: 64 << 20,
+            reserve: Reserve::AtMost(1 << 30),
             removal_piece_bytes: 32 << 20,
             producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,
         }

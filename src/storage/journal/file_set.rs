@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use zerocopy::IntoBytes;
@@ -10,9 +11,10 @@ use zerocopy::IntoBytes;
 use crate::base::limits::BLOCK_ALIGN;
 use crate::base::signal::Event;
 use crate::io::buf::IoBuf;
-use crate::io::disk::{Disk, OpenOptions};
+use crate::io::disk::{Disk, OpenOptions, is_out_of_room};
 use crate::io::file::File;
 
+use super::super::room::Room;
 use super::format::{FILE_PREWRITTEN, FIRST_GROUP_POS, FileHeader};
 
 /// Spares are written in pieces of this size: large enough for the device, small enough not to
@@ -90,6 +92,7 @@ pub(in crate::storage) struct Placed {
 /// The files of one journal.
 pub(in crate::storage) struct FileSet {
     config: FileSetConfig,
+    room: Rc<Room>,
     files: RefCell<Files>,
     changed: Event,
 }
@@ -97,6 +100,7 @@ pub(in crate::storage) struct FileSet {
 impl FileSet {
     pub(in crate::storage) fn new(
         config: FileSetConfig,
+        room: Rc<Room>,
         spares: &[SpareFile],
         next_file_seq: u64,
     ) -> FileSet {
@@ -110,7 +114,7 @@ impl FileSet {
             })
             .collect();
         let files = Files { slots, active: None, next_file_seq, starved: false };
-        FileSet { config, files: RefCell::new(files), changed: Event::new() }
+        FileSet { config, room, files: RefCell::new(files), changed: Event::new() }
     }
 
     /// A place for `len` bytes, in the active file or, when they do not fit, in the next one, which
@@ -119,7 +123,15 @@ impl FileSet {
         if let Some(placed) = self.place_in_active(len) {
             return Ok(placed);
         }
-        self.activate(len, group).await?;
+        while let Err(error) = self.activate(len, group).await {
+            if !is_out_of_room(&error) {
+                return Err(error);
+            }
+            // A file that is freed is as good as room.
+            self.files.borrow_mut().starved = true;
+            self.changed.notify();
+            self.room.until_retry_or(&self.changed).await.map_err(|_| error)?;
+        }
         Ok(self.place_in_active(len).expect("a file was made long enough"))
     }
 
@@ -128,6 +140,11 @@ impl FileSet {
         let mut files = self.files.borrow_mut();
         let active = files.active.as_mut().filter(|active| active.file_seq == placed.file_seq);
         active.expect("groups are placed one at a time").pos = placed.pos + used;
+    }
+
+    /// The file system's room.
+    pub(in crate::storage) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Makes sure that a file is active.
@@ -177,12 +194,46 @@ impl FileSet {
         let Some((index, number, len)) = self.pick_to_prewrite() else { return Ok(()) };
         let index = self.claim(index, number, len);
         let result = self.prewrite_file(number, len).await;
+        let shortened = match &result {
+            Err(error) if is_out_of_room(error) => self.shorten(number, 0).await,
+            _ => false,
+        };
         let mut files = self.files.borrow_mut();
-        files.slots[index].used = Use::Free;
-        files.slots[index].prewritten = result.is_ok();
+        let slot = &mut files.slots[index];
+        (slot.used, slot.prewritten) = (Use::Free, result.is_ok());
+        slot.len = if shortened { 0 } else { slot.len };
         drop(files);
         self.changed.notify();
         result
+    }
+
+    /// Gives the space of one spare back to the file system, which has no room: a checkpoint that
+    /// can be written frees more. Says whether there was one.
+    pub(in crate::storage) async fn give_back_spare(&self) -> bool {
+        let claimed = {
+            let mut files = self.files.borrow_mut();
+            let mut spares = files.slots.iter_mut().enumerate();
+            let spare = spares.find(|(_, slot)| slot.used == Use::Free && slot.len > 0);
+            spare.map(|(index, slot)| {
+                slot.used = Use::Busy;
+                (index, slot.number)
+            })
+        };
+        let Some((index, number)) = claimed else { return false };
+        let shortened = self.shorten(number, 0).await;
+        let mut files = self.files.borrow_mut();
+        let slot = &mut files.slots[index];
+        slot.used = Use::Free;
+        if shortened {
+            (slot.len, slot.prewritten) = (0, false);
+        }
+        shortened
+    }
+
+    /// Sets the length of a file that holds nothing; it may be longer if that fails.
+    async fn shorten(&self, number: u32, len: u64) -> bool {
+        let Ok(file) = self.open(number, false).await else { return false };
+        file.truncate(len).await.is_ok()
     }
 
     fn place_in_active(&self, len: u64) -> Option<Placed> {
@@ -198,6 +249,22 @@ impl FileSet {
 
     async fn activate(&self, len: u64, group: u64) -> io::Result<()> {
         let (index, number, known_len, prewritten) = self.claim_free().await;
+        let activated = self.activate_slot(index, (number, known_len, prewritten), len, group);
+        let result = activated.await;
+        if result.as_ref().is_err_and(is_out_of_room) {
+            self.shorten(number, known_len).await;
+            self.files.borrow_mut().slots[index].used = Use::Free;
+        }
+        result
+    }
+
+    async fn activate_slot(
+        &self,
+        index: usize,
+        (number, known_len, prewritten): (u32, u64, bool),
+        len: u64,
+        group: u64,
+    ) -> io::Result<()> {
         let want = (FIRST_GROUP_POS + len).next_multiple_of(BLOCK_ALIGN as u64);
         let file_len = known_len.max(self.config.file_bytes).max(want);
         let file = self.open(number, known_len == 0).await?;
@@ -241,6 +308,7 @@ impl FileSet {
                     .slots
                     .iter()
                     .position(|slot| free(slot) && slot.prewritten)
+                    .or_else(|| files.slots.iter().position(|slot| free(slot) && slot.len > 0))
                     .or_else(|| files.slots.iter().position(free));
                 let index = match pick {
                     Some(index) => Some(index),

@@ -3,12 +3,21 @@
 
 use crate::base::ids::{LeaderEpoch, Offset};
 
-use super::super::error::StorageError;
+use super::super::error::{DiskFull, StorageError};
 use super::super::segment::SegmentKey;
 use super::format::{EntryHeader, EntryKind};
 use super::{Commit, Group, Journal, Membership, OpenGroup, ReplayFrom, StageFor, note_member};
 
 impl Journal {
+    /// Whether appends may be staged, as far as the file system's room goes. What is not appended
+    /// (truncations, moves of a log's start, drops) may always be staged.
+    ///
+    /// # Errors
+    /// Not now.
+    pub fn check_disk(&self) -> Result<(), DiskFull> {
+        self.files.room().check()
+    }
+
     /// Bytes that are held in groups that are not written yet.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {

@@ -123,6 +123,12 @@ impl Log {
         self.first_at_open.0 > 0 || is_compacted || self.config.compaction.is_some()
     }
 
+    /// Takes back what [`Log::take_garbage`] gave: the checkpoint that was to forget it was not
+    /// written.
+    pub(in crate::storage) fn return_garbage(&mut self, key: SegmentKey) {
+        self.garbage.push(key);
+    }
+
     /// The same, not taken away.
     pub(in crate::storage) fn garbage(&self) -> &[SegmentKey] {
         &self.garbage

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use crate::base::ids::Offset;
 use crate::base::limits::{BLOCK_ALIGN, LARGE_BATCH_BYTES};
 use crate::io::buf::IoBuf;
+use crate::io::disk::is_out_of_room;
 use crate::record::{BatchHeader, stored_batches};
 
 use super::super::checkpoint::{self, SNAPSHOT_MAGIC};
@@ -193,7 +194,8 @@ impl BlockPlan {
 /// groups that are now wholly in segments; `None` if there was nothing to write. One caller a log.
 ///
 /// # Errors
-/// `Failed`: the store is latched.
+/// `Failed`: the store is latched. `NoRoom`: nothing has changed, and it may be called again; what
+/// it was to write stays in the journal until then.
 pub(in crate::storage) async fn write_extent(
     files: &Rc<SegmentFiles>,
     log: &Rc<RefCell<Log>>,
@@ -206,15 +208,19 @@ pub(in crate::storage) async fn write_extent(
             WriteStep::Nothing => return Ok(None),
             WriteStep::Seal(snapshot) => {
                 let result = seal(files, log, *snapshot).await;
-                result.map_err(|error| files.latch().trip("close of a segment", &error))?;
+                result.map_err(|error| failed(files, "close of a segment", &error))?;
             }
             WriteStep::Extent(plan) => {
                 let result = write_planned(files, &plan).await;
-                result.map_err(|error| files.latch().trip("write of a segment", &error))?;
+                result.map_err(|error| failed(files, "write of a segment", &error))?;
                 return Ok(Some(log.borrow_mut().extent_written(&plan)));
             }
         }
     }
+}
+
+fn failed(files: &SegmentFiles, what: &str, error: &std::io::Error) -> StorageError {
+    if is_out_of_room(error) { StorageError::NoRoom } else { files.latch().trip(what, error) }
 }
 
 /// Writes an extent to where it was planned, and makes its segment if it is the first.

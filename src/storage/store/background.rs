@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::base::parallel::run_parallel;
+use crate::io::disk::is_out_of_room;
 
 use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;
@@ -40,15 +41,19 @@ impl Store {
     pub async fn write_behind(&self) -> Result<(), StorageError> {
         loop {
             self.latch.check()?;
-            {
+            let written: Option<Result<(), StorageError>> = {
                 let _turn = self.write_gate.enter().await;
                 let picked = self.pick_to_write();
-                if !picked.is_empty() {
-                    let writes = picked.iter().map(|(slot, log)| self.write_log(*slot, log));
-                    return run_parallel(WRITES_AT_ONCE, writes).await.into_iter().collect();
-                }
+                let writes = picked.iter().map(|(slot, log)| self.write_log(*slot, log));
+                let written = run_parallel(WRITES_AT_ONCE, writes).await.into_iter().collect();
+                (!picked.is_empty()).then_some(written)
+            };
+            match written {
+                // Not inside the gate: what is deleted meanwhile makes room.
+                Some(Err(StorageError::NoRoom)) => return self.until_room().await,
+                Some(written) => return written,
+                None => self.wait_for_work().await?,
             }
-            self.wait_for_work().await?;
         }
     }
 
@@ -84,11 +89,14 @@ impl Store {
         let files = self.journal.files();
         loop {
             self.latch.check_open()?;
-            if files.wants_spare() {
-                let written = files.prewrite().await;
-                return written.map_err(|error| self.latch.trip("spare journal file", &error));
+            if files.wants_spare() && !self.room.refuses() {
+                return match files.prewrite().await {
+                    Err(error) if is_out_of_room(&error) => self.until_room().await,
+                    written => written.map_err(|error| self.latch.trip("spare journal file", &error)),
+                };
             }
-            self.latch.or_wait(files.changed()).await;
+            let changed = futures_lite::future::or(files.changed().wait(), self.room.retry().wait());
+            futures_lite::future::or(changed, self.latch.until_over()).await;
         }
     }
 
@@ -180,6 +188,10 @@ impl Store {
         let bound = (2 * self.config.write_behind_window_bytes).max(journal_bytes / 2);
         loop {
             self.latch.check()?;
+            if self.room.is_stuck() {
+                // Appends are refused; what frees room must get into the journal.
+                return Ok(());
+            }
             let longest = self.longest_waiting();
             if longest.and_then(|(_, log)| self.bytes_behind(&log)).is_none_or(|it| it < bound) {
                 return Ok(());
@@ -242,8 +254,12 @@ impl Store {
     }
 
     async fn write_log(&self, slot: SlotOf, log: &LogRef) -> Result<(), StorageError> {
-        let done = write_extent(&self.files, log, self.clock.wall_ms()).await?;
-        done.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
+        let done = match write_extent(&self.files, log, self.clock.wall_ms()).await {
+            Err(StorageError::NoRoom) => Err(StorageError::NoRoom),
+            done => Ok(done?),
+        };
+        let freed = done.as_ref().ok().cloned().flatten();
+        freed.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
         {
             let mut log = log.borrow_mut();
             let left = log.has_unsettled_written() && !log.is_deleted();
@@ -264,7 +280,7 @@ impl Store {
         if self.checkpoint_is_due() {
             self.work.notify();
         }
-        Ok(())
+        done.map(|_| ())
     }
 
     fn replay_from(&self) -> ReplayFrom {
@@ -280,11 +296,27 @@ impl Store {
     }
 
     async fn checkpoint_as(&self, clean: bool) -> Result<(), StorageError> {
+        while !self.try_checkpoint(clean).await? {
+            if !self.journal.files().give_back_spare().await {
+                self.until_room().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether there was room for it.
+    async fn try_checkpoint(&self, clean: bool) -> Result<bool, StorageError> {
         let _turn = self.checkpoint_gate.enter().await;
         self.latch.check()?;
         let image = self.image();
-        let written = self.write_checkpoint(&image, clean).await;
-        written.map_err(|error| self.latch.trip("checkpoint", &error))?;
+        match self.write_checkpoint(&image, clean).await {
+            Err(error) if is_out_of_room(&error) => {
+                let unforgotten = image.garbage.into_iter();
+                unforgotten.for_each(|(log, key)| log.borrow_mut().return_garbage(key));
+                return Ok(false);
+            }
+            written => written.map_err(|error| self.latch.trip("checkpoint", &error))?,
+        }
         for (log, flush) in &image.flushes {
             log.borrow_mut().index_flushed(flush);
         }
@@ -301,7 +333,7 @@ impl Store {
         // These had left their logs before the checkpoint before this one: neither names them.
         let unnamed = self.garbage.replace(image.garbage);
         unnamed.into_iter().for_each(|(log, key)| self.doom_segment(log, key));
-        Ok(())
+        Ok(true)
     }
 
     fn image(&self) -> Image {

@@ -36,7 +36,8 @@ impl Store {
         let logs = large.filter_map(|member| self.log_in((member.slot, member.topic_partition)));
         let claims = |log: &LogRef| {
             let plan = log.borrow().plan_large(group.shared().seq(), self.clock.wall_ms());
-            plan.is_some_and(|plan| self.files.for_large(plan.key).is_some())
+            let has_room = !self.room.refuses();
+            has_room && plan.is_some_and(|plan| self.files.for_large(plan.key).is_some())
         };
         let logs: Vec<LogRef> = logs.filter(claims).take(EXTENTS_MAX).collect();
         for log in &logs {
@@ -79,9 +80,12 @@ impl Store {
             }
         }
         let writes = extents.iter().map(|extent| async move {
-            let (file, bytes) = (extent.segment.file(), extent.plan.assemble(&self.files));
+            let (file, plan) = (extent.segment.file(), &extent.plan);
             let at_once = durable && !extent.is_dirty;
-            file.write_slices_at(bytes, extent.plan.pos, at_once).await?;
+            let write = async || {
+                file.write_slices_at(plan.assemble(&self.files), plan.pos, at_once).await
+            };
+            self.room.retried(write).await?;
             if !durable {
                 self.files.note_written(extent.plan.key);
             } else if !at_once {

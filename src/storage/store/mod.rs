@@ -8,6 +8,7 @@
 mod background;
 mod commit;
 mod compaction;
+mod faults;
 mod large_lane;
 mod removal;
 
@@ -35,6 +36,7 @@ use super::journal::{FileSet, FileSetConfig, Journal, JournalParts, ReplayFrom, 
 use super::latch::FailureLatch;
 use super::log::{Log, LogState};
 use super::read_cache::ReadCache;
+use super::room::Room;
 use super::recovery::ShardRecovered;
 use super::segment::{SegmentFiles, SegmentLimits};
 use super::settings::{LogConfig, StoreConfig};
@@ -45,6 +47,7 @@ pub struct Store {
     config: StoreConfig,
     clock: Clock,
     latch: Rc<FailureLatch>,
+    room: Rc<Room>,
     ledger: Rc<CopyLedger>,
     journal: Journal,
     files: Rc<SegmentFiles>,
@@ -111,8 +114,11 @@ impl Store {
         clock: Clock,
         recovered: ShardRecovered,
     ) -> Result<Rc<Store>, StorageError> {
-        let ShardRecovered { shard, directory_id, generation, journal, logs } = recovered;
-        let latch = Rc::new(FailureLatch::default());
+        let ShardRecovered { shard, directory_id, generation, journal, logs, health } = recovered;
+        let latch = Rc::new(FailureLatch::of(health));
+        let room = Room::new(disk.clone(), dir.clone(), config.reserve, latch.clone());
+        let room = Rc::new(room);
+        room.look();
         let ledger = Rc::new(CopyLedger::default());
         let journal_dir = dir.join("journal").join(shard.to_string());
         let made = make_dirs(&disk, &dir, &journal_dir).await;
@@ -125,6 +131,7 @@ impl Store {
                 file_bytes: config.journal_file_bytes,
                 files_max: config.journal_files_max.max(3),
             },
+            room.clone(),
             &journal.spares,
             journal.from.file_seq,
         );
@@ -150,6 +157,7 @@ impl Store {
             shard,
             clock,
             latch,
+            room,
             ledger,
             journal: Journal::new(files, parts),
             files: segments,

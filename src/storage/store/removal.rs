@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashSet;
 
 use crate::base::ids::TopicPartition;
+use crate::io::disk::is_out_of_room;
 
 use super::super::error::StorageError;
-use super::super::segment::SegmentKey;
+use super::super::segment::{Removed, SegmentKey};
 use super::{LogRef, Store};
 
 /// Files to be removed.
@@ -167,7 +168,16 @@ impl Store {
                 self.files.remove_segment(*key, bytes_max).await
             }
         };
-        let removed = removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
+        let removed = match removed {
+            // Some file systems need room to give room back.
+            Err(error) if is_out_of_room(&error) => {
+                self.until_room().await?;
+                Removed { bytes: 0, is_whole: false }
+            }
+            removed => {
+                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?
+            }
+        };
         Ok((removed.bytes, removed.is_whole))
     }
 }

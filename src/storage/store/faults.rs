@@ -1,0 +1,36 @@
+//! What a store knows of its directory's faults: its file system's room, and whether it is offline.
+
+use super::super::error::StorageError;
+use super::Store;
+
+impl Store {
+    /// Looks at the room of the file system; who met a full one tries again. By time: about every
+    /// second, and more often while appends are refused.
+    pub fn look_at_room(&self) {
+        self.room.look();
+    }
+
+    /// Looks at the room of the file system if so much was written since the last look that it may
+    /// have come to an end. Cheap: for after each group.
+    pub fn look_at_room_after_writes(&self) {
+        let ledger = &self.ledger;
+        self.room.look_after(ledger.bytes_staged() + ledger.bytes_extents() + ledger.bytes_large());
+    }
+
+    /// Whether appends are refused for want of room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.room.refuses()
+    }
+
+    /// Another core's part of the data directory has failed, and with it the whole directory: ends
+    /// this store, too, whatever its own writes say.
+    pub fn take_offline(&self) {
+        self.latch.trip_with_directory();
+    }
+
+    /// Waits after a step found no room.
+    pub(super) async fn until_room(&self) -> Result<(), StorageError> {
+        self.room.until_retry().await
+    }
+}

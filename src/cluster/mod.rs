@@ -13,6 +13,7 @@ pub mod broker_config;
 pub mod command;
 pub mod controller;
 pub mod directory;
+pub mod directory_states;
 mod encoding;
 pub mod identity;
 pub mod image;

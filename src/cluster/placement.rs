@@ -16,6 +16,10 @@ pub struct Placement {
     shards: Spread,
     directories: Vec<DirectoryId>,
     directory_spread: Spread,
+    /// For each directory, how many of its partitions each shard holds.
+    pairs: Vec<Vec<usize>>,
+    /// For each directory, whether it takes new partitions.
+    usable: Vec<bool>,
 }
 
 /// Partitions held by each of some places: of all topics, and of the topic being placed.
@@ -38,9 +42,14 @@ impl Spread {
         }
     }
 
-    fn take_least(&mut self) -> usize {
-        let counts = self.of_topic.iter().zip(&self.all).enumerate();
-        let least = counts.min_by_key(|(_, count)| *count).map_or(0, |(place, _)| place);
+    /// The place with the fewest of the topic, then of all, then of `ties`, among those that
+    /// `allows` lets through.
+    fn take_least(&mut self, ties: &[usize], allows: impl Fn(usize) -> bool) -> usize {
+        let places = (0..self.all.len()).filter(|place| allows(*place));
+        let key = |place: &usize| {
+            (self.of_topic[*place], self.all[*place], ties.get(*place).copied().unwrap_or(0))
+        };
+        let least = places.min_by_key(key).unwrap_or(0);
         self.add(least, true);
         least
     }
@@ -65,9 +74,19 @@ impl Placement {
             placement.shards.add(place.shard().0.into(), is_of_topic);
             if let Some(number) = numbers.get(&place.directory()) {
                 placement.directory_spread.add(*number, is_of_topic);
+                if let Some(pair) = placement.pairs[*number].get_mut(usize::from(place.shard().0)) {
+                    *pair += 1;
+                }
             }
         }
         placement
+    }
+
+    /// Lets new partitions only into `directories`; `None` if there is none.
+    #[must_use]
+    pub fn only_in(mut self, directories: &[DirectoryId]) -> Option<Placement> {
+        self.usable = self.directories.iter().map(|id| directories.contains(id)).collect();
+        self.usable.contains(&true).then_some(self)
     }
 
     fn empty(shard_count: u16, directories: &[DirectoryId]) -> Placement {
@@ -76,6 +95,8 @@ impl Placement {
             shards: Spread::new(shard_count.into()),
             directories: directories.to_vec(),
             directory_spread: Spread::new(directories.len()),
+            pairs: vec![vec![0; shard_count.into()]; directories.len()],
+            usable: vec![true; directories.len()],
         }
     }
 
@@ -92,14 +113,17 @@ impl Placement {
     pub fn place(&mut self, count: usize, epoch_base: i32) -> Vec<PartitionImage> {
         (0..count)
             .map(|_| {
-                let directory = self.directories[self.directory_spread.take_least()];
-                PartitionImage::new(self.take_shard(), directory, epoch_base)
+                let number = self.directory_spread.take_least(&[], |place| self.usable[place]);
+                PartitionImage::new(self.take_shard(number), self.directories[number], epoch_base)
             })
             .collect()
     }
 
-    fn take_shard(&mut self) -> ShardId {
-        let shard = self.shards.take_least();
+    /// A shard for a partition in the directory of that number: of two shards that hold as many
+    /// partitions, the one with fewer in this directory, so that every core uses every directory.
+    fn take_shard(&mut self, directory: usize) -> ShardId {
+        let shard = self.shards.take_least(&self.pairs[directory], |_| true);
+        self.pairs[directory][shard] += 1;
         ShardId(u16::try_from(shard).expect("no more shards than a u16 counts"))
     }
 }
@@ -109,7 +133,7 @@ impl Placement {
 /// at a start, moving its files would.
 #[must_use]
 pub fn moves_to_shards(image: &MetadataImage, shard_count: u16) -> Vec<PartitionMove> {
-    let mut placement = Placement::empty(shard_count, &[DirectoryId::from_bytes([0; 16])]);
+    let mut placement = Placement::empty(shard_count, image.directories());
     let mut moves = Vec::new();
     let mut topic_now = None;
     for (tp, _, place) in image.all_partitions() {
@@ -117,7 +141,8 @@ pub fn moves_to_shards(image: &MetadataImage, shard_count: u16) -> Vec<Partition
             topic_now = Some(tp.topic_id);
             placement.shards.next_topic();
         }
-        let shard = placement.take_shard();
+        let number = image.directories().iter().position(|id| *id == place.directory());
+        let shard = placement.take_shard(number.unwrap_or(0));
         if shard != place.shard() {
             moves.push(PartitionMove::new(tp.topic_id, tp.partition, shard));
         }
@@ -174,6 +199,41 @@ mod tests {
     }
 
     #[test]
+    fn every_core_uses_every_directory() {
+        for (shards, partitions) in [(2, 16), (4, 32), (3, 36)] {
+            let mut image = image(shards);
+            for number in 0..4 {
+                create(&mut image, number, partitions / 4);
+            }
+            let mut pairs: BTreeMap<(u16, DirectoryId), usize> = BTreeMap::new();
+            for (_, _, place) in image.all_partitions() {
+                *pairs.entry((place.shard().0, place.directory())).or_default() += 1;
+            }
+            assert_eq!(pairs.len(), usize::from(shards) * 2, "{pairs:?}");
+            let (least, most) = (pairs.values().min().unwrap(), pairs.values().max().unwrap());
+            assert!(most - least <= 2, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_used_gets_nothing_new_and_its_turn_is_made_up_later() {
+        let mut image = image(2);
+        create(&mut image, 1, 2);
+        let only = |image: &MetadataImage, directories: &[DirectoryId]| {
+            Placement::of_image(image, None).only_in(directories)
+        };
+        assert!(only(&image, &[]).is_none());
+        let placed = only(&image, &DIRECTORIES[..1]).unwrap().place_topic(4, 0);
+        assert!(placed.iter().all(|place| place.directory() == DIRECTORIES[0]));
+        let (name, id, configs) = ("t2".to_owned(), TopicId([2; 16]), BTreeMap::new());
+        let command = MetadataCommand::CreateTopic { name, id, partitions: placed, configs };
+        image.apply(&command).unwrap();
+        create(&mut image, 3, 1);
+        let placed = image.topic("t3").unwrap().partitions()[0].directory();
+        assert_eq!(placed, DIRECTORIES[1], "the one with fewer partitions");
+    }
+
+    #[test]
     fn a_topic_is_spread_even_when_one_shard_is_emptier() {
         let mut image = image(2);
         for number in 0..8 {
@@ -192,7 +252,7 @@ mod tests {
         create(&mut image, 1, 3);
         let id = TopicId([1; 16]);
         let partitions = Placement::of_image(&image, Some(id)).place(1, 0);
-        assert_eq!(partitions[0].shard(), ShardId(1));
+        assert_eq!(partitions[0].shard(), ShardId(0));
     }
 
     #[test]

@@ -74,8 +74,11 @@ impl Reconciler {
         let config = partition_config(&config, self.validate_records);
         match store.open_log(tp, config.log.clone()) {
             Ok(log) => {
-                let partition =
+                let mut partition =
                     Partition::open(log, store.journal(), image.leader_epoch(placed), config);
+                if store.failed().is_some() {
+                    partition.close(CloseReason::StorageFailed);
+                }
                 shard.table().insert(tp, Owned::new(partition, store));
             }
             Err(problem) => error!(%tp, topic = %topic.name(), "it cannot be opened: {problem}"),

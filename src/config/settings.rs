@@ -76,6 +76,13 @@ pub struct StorageSettings {
     pub journal_file_bytes: u64,
     /// Journal files in turn.
     pub journal_file_count: usize,
+    /// From one scrub of a data directory to the next; `None`: never.
+    pub scrub_interval: Option<Duration>,
+    /// Bytes that a scrub of a data directory reads in a second at most.
+    pub scrub_bytes_per_second: u64,
+    /// Bytes of each data directory's file system that producers must leave free; `None`: as many
+    /// as the journals may come to.
+    pub reserve_bytes: Option<u64>,
     /// Part of a shard's memory for written and read buffers.
     pub read_cache_bytes: usize,
     /// Part of a shard's memory for reading ahead.
@@ -273,6 +280,8 @@ impl Merged {
     fn into_typed(self) -> Result<Settings, ConfigError> {
         let spin_us: i64 = self.number("shard.idle.spin.us");
         let idle_ms: i64 = self.number("connections.max.idle.ms");
+        let scrub_ms: i64 = self.number("scrub.interval.ms");
+        let reserve: i64 = self.number("disk.reserve.bytes");
         let is_full = self.text("record.validation") == "full";
         let is_json = self.text("log.format") == "json";
         Ok(Settings {
@@ -288,6 +297,12 @@ impl Merged {
                 data_dirs: self.data_dirs()?,
                 journal_file_bytes: self.number("journal.file.bytes"),
                 journal_file_count: self.number("journal.file.count"),
+                scrub_interval: u64::try_from(scrub_ms)
+                    .ok()
+                    .filter(|ms| *ms > 0)
+                    .map(Duration::from_millis),
+                scrub_bytes_per_second: self.number("scrub.bytes.per.second"),
+                reserve_bytes: u64::try_from(reserve).ok(),
                 read_cache_bytes: self.number("read.cache.bytes"),
                 read_ahead_bytes: self.number("read.ahead.bytes"),
                 producer_id_expiration: Duration::from_millis(

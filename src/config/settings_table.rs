@@ -250,6 +250,26 @@ static OWN_SETTINGS: &[SettingDefinition] = &[
         Valid::AtLeast(1),
         "How long an idle producer's sequence numbers are remembered.",
     ),
+    bytes(
+        "disk.reserve.bytes",
+        "-1",
+        Valid::AtLeast(-1),
+        "Free space of a data directory's file system below which produce is refused; 0: none, -1: \
+         what the journals may come to and 128 MiB, at most a twentieth of the file system.",
+    ),
+    plain(
+        "scrub.interval.ms",
+        Kind::Long,
+        "604800000",
+        Valid::AtLeast(0),
+        "Time from one scrub of the closed segments, which looks for damage, to the next; 0: never.",
+    ),
+    bytes(
+        "scrub.bytes.per.second",
+        "8MiB",
+        Valid::AtLeast(1),
+        "Bytes that a scrub of one data directory reads in a second at most.",
+    ),
     plain(
         "log.retention.check.interval.ms",
         Kind::Long,

@@ -3,13 +3,14 @@
 use crate::base::ids::Offset;
 use crate::record::{RecordBatch, UncheckedBatch};
 use crate::storage::producer_table::{AppendedBatch, SequenceCheck, SequenceError};
-use crate::storage::{DiskFull, Journal, StampChoice};
+use crate::storage::{Journal, StampChoice};
 
+use super::Partition;
 use super::ack_queue::Acked;
-use super::admission::{AdmissionError, admit};
+use super::admission::admit;
+pub use super::append_error::AppendError;
 use super::config::TimestampRule;
 use super::offsets::OffsetChain;
-use super::{CloseReason, Partition};
 
 /// A batch that has its place. Sequenced when [`Partition::append`] returns; acknowledged when
 /// `acked` resolves.
@@ -27,27 +28,6 @@ pub struct AppendTicket {
     pub is_duplicate: bool,
     /// Resolves in offset order, once the batch (or the original of a retry) may be acknowledged.
     pub acked: Acked,
-}
-
-/// Why a batch was not appended. Nothing has changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// The partition takes no more work.
-    #[error("the partition is closed: {0}")]
-    Closed(CloseReason),
-    /// The batch breaks a rule of the format or of the topic.
-    #[error(transparent)]
-    Refused(#[from] AdmissionError),
-    /// The batch does not follow its producer's last one.
-    #[error(transparent)]
-    Sequence(#[from] SequenceError),
-    /// A transactional batch outside of any transaction that this broker knows of
-    /// (INVALID_TXN_STATE, 48).
-    #[error("the batch is not part of an ongoing transaction")]
-    NoTransaction,
-    /// The disk is full; a later try may find room (KAFKA_STORAGE_ERROR, 56).
-    #[error(transparent)]
-    DiskFull(#[from] DiskFull),
 }
 
 impl Partition {

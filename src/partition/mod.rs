@@ -28,6 +28,7 @@ use crate::storage::{Journal, Log};
 pub mod ack_queue;
 pub mod admission;
 pub mod append;
+pub mod append_error;
 pub mod config;
 pub mod epochs;
 pub mod fetch_queue;

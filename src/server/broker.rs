@@ -21,6 +21,7 @@ use crate::cluster::controller::{
     Controller, ControllerHandle, ControllerOptions, OpenError, StartFacts, controller_channel,
 };
 use crate::cluster::directory::{DataDirectories, DirectoryError};
+use crate::cluster::directory_states::DirectoryStates;
 use crate::cluster::identity::system_random;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::partition_config::partition_config;
@@ -35,8 +36,9 @@ use crate::io::disk::Disk;
 use crate::shard::compaction::CompactionPace;
 use crate::shard::mesh::MeshPlan;
 use crate::shard::runtime::{GLOMMIO_IO_MEMORY_BYTES, ShardConfig, spawn_shard};
+use crate::shard::scrub::{ScrubPace, share_of};
 use crate::shard::stores::Upkeep;
-use crate::storage::{RecoveryError, ShardRecovered, StoreConfig, recover};
+use crate::storage::{RecoveryError, Reserve, ShardRecovered, StoreConfig, recover};
 
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, Error)]
@@ -122,13 +124,14 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
     let listen = claim_address(settings.listen.address)?;
     let topic_defaults =
         TopicDefaults::new(settings.node_id, |name| settings.explicit(name).map(str::to_owned));
-    let controller = Controller::open(
+    let mut controller = Controller::open(
         Box::new(RedbStore::open(directories.metadata_path())?),
         ControllerOptions {
             broker: settings.node_id,
             default_partition_count: settings.topics.partition_count,
             allows_topic_deletion: settings.topics.allows_deletion,
             topic_defaults: topic_defaults.clone(),
+            directory_states: DirectoryStates::default(),
         },
         random,
         StartFacts {
@@ -136,10 +139,12 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
             directories: directories.ids(),
         },
     )?;
-    let stores = cores.len() * directories.directories().len();
-    let store_config = store_config(&settings, preflight.descriptor_limit(), stores);
+    let places = (cores.len(), directories.directories().len());
+    let store_config = store_config(&settings, preflight.descriptor_limit(), places);
     let image = controller.image();
-    let recovered = recover_all(&directories, &image, &store_config, &topic_defaults, cores.len())?;
+    let (recovered, directory_states) =
+        recover_all(&directories, &image, &store_config, &topic_defaults, cores.len())?;
+    controller.watch_directories(directory_states.clone());
     let broker = Arc::new(BrokerView {
         id: settings.node_id,
         host: settings.listen.advertised_host.clone(),
@@ -147,6 +152,7 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
         cluster_id: directories.cluster_id().to_string(),
         topic_defaults,
         configs: BrokerConfigs::new(&settings, listen),
+        directory_states,
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let settings = Arc::new(settings);
@@ -183,14 +189,14 @@ fn recover_all(
     config: &StoreConfig,
     topic_defaults: &TopicDefaults,
     shard_count: usize,
-) -> Result<RecoveredLogs, BrokerError> {
+) -> Result<(RecoveredLogs, DirectoryStates), BrokerError> {
     let now_ms = Clock::real().wall_ms();
     let live = |tp: &TopicPartition| {
         let topic = image.topic_by_id(tp.topic_id)?;
         topic.partition(tp.partition)?;
         Some(partition_config(&topic_defaults.resolve(image, topic), false).log)
     };
-    let mut all = Vec::new();
+    let (mut all, mut states) = (Vec::new(), Vec::new());
     for directory in directories.directories() {
         let (path, id) = (directory.path(), directory.id().bytes());
         let recovery = recover(&Disk::Blocking, path, id, config, now_ms, &live);
@@ -204,8 +210,9 @@ fn recover_all(
             recovered.take_shard(shard, owns)
         });
         all.push(shards.collect());
+        states.push((directory.id(), recovered.health()));
     }
-    Ok(all)
+    Ok((all, DirectoryStates::new(states)))
 }
 
 fn shard_id(idx: usize) -> ShardId {
@@ -310,7 +317,7 @@ fn start_core(
     let start = CoreStart {
         directories: paths.zip(recovered).collect(),
         store_config: plan.store_config.clone(),
-        upkeep: upkeep(&settings, plan.cores.len() * plan.directories.ids().len()),
+        upkeep: upkeep(&settings, (plan.cores.len(), plan.directories.ids().len())),
         reconciler: Reconciler {
             directories: plan.directories.ids(),
             topic_defaults: plan.broker.topic_defaults.clone(),
@@ -341,10 +348,23 @@ fn start_core(
 /// Segment files that a store holds open, at least and at most.
 const OPEN_SEGMENTS: (usize, usize) = (64, 8192);
 
+/// What a data directory keeps free beside what its journals may come to: for checkpoints, indexes
+/// and metadata.
+const RESERVE_BYTES_BESIDE: u64 = 128 << 20;
+
 /// Half of the descriptors are left to connections.
-fn store_config(settings: &Settings, descriptors: u64, stores: usize) -> StoreConfig {
+fn store_config(
+    settings: &Settings,
+    descriptors: u64,
+    (cores, directories): (usize, usize),
+) -> StoreConfig {
+    let stores = cores * directories;
     let share = usize::try_from(descriptors / 2).unwrap_or(usize::MAX) / stores.max(1);
+    let journal_bytes =
+        settings.storage.journal_file_bytes * settings.storage.journal_file_count as u64;
+    let most = cores as u64 * journal_bytes + RESERVE_BYTES_BESIDE;
     StoreConfig {
+        reserve: settings.storage.reserve_bytes.map_or(Reserve::AtMost(most), Reserve::Exactly),
         open_segments_max: share.clamp(OPEN_SEGMENTS.0, OPEN_SEGMENTS.1),
         journal_file_bytes: settings.storage.journal_file_bytes,
         journal_files_max: settings.storage.journal_file_count,
@@ -354,8 +374,9 @@ fn store_config(settings: &Settings, descriptors: u64, stores: usize) -> StoreCo
     }
 }
 
-/// What one of so many stores does by the clock.
-fn upkeep(settings: &Settings, stores: usize) -> Upkeep {
+/// What one store does by the clock, of one for each core and directory.
+fn upkeep(settings: &Settings, (cores, directories): (usize, usize)) -> Upkeep {
+    let stores = cores * directories;
     let storage = &settings.storage;
     Upkeep {
         producer_idle_max: storage.producer_id_expiration,
@@ -365,6 +386,10 @@ fn upkeep(settings: &Settings, stores: usize) -> Upkeep {
             map_bytes: all.map_bytes / stores.max(1),
             bytes_per_second: all.bytes_per_second / stores.max(1) as f64,
         }),
+        scrub: ScrubPace {
+            interval: storage.scrub_interval,
+            bytes_per_second: share_of(storage.scrub_bytes_per_second, cores),
+        },
     }
 }
 

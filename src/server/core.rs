@@ -11,6 +11,7 @@ use crate::base::ids::BrokerId;
 use crate::base::signal::Event;
 use crate::cluster::broker_config::BrokerConfigs;
 use crate::cluster::controller::ControllerHandle;
+use crate::cluster::directory_states::DirectoryStates;
 use crate::cluster::image::MetadataImage;
 use crate::cluster::topic_config::TopicDefaults;
 use crate::config::settings::Settings;
@@ -31,6 +32,8 @@ pub struct BrokerView {
     pub topic_defaults: TopicDefaults,
     /// Its own configuration.
     pub configs: BrokerConfigs,
+    /// How its data directories are.
+    pub directory_states: DirectoryStates,
 }
 
 /// One core of the broker as its connections see it. Lives on the shard's thread.

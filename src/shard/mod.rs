@@ -13,6 +13,7 @@ pub mod mesh;
 pub mod reads;
 pub mod router;
 pub mod runtime;
+pub mod scrub;
 pub mod stores;
 pub mod table;
 pub mod task;

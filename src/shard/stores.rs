@@ -1,5 +1,5 @@
 //! This shard's stores and the loops that keep them going: commit, write-behind, checkpoint,
-//! pre-writing, timed flushes, retention, compaction and removal of files.
+//! pre-writing, timed flushes, retention, compaction, removal of files, the scrub.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use tracing::{debug, error};
 use super::compaction::{self, CompactionPace};
 use super::log_starts;
 use super::runtime::Shard;
+use super::scrub::{ScrubPace, scrub};
 use super::task::{self, Task};
 use crate::partition::CloseReason;
 use crate::storage::StorageError;
@@ -21,6 +22,9 @@ const FLUSH_TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks at silent producers: ten minutes, as in Kafka.
 const EXPIRY_TICKS: u32 = 6000;
 
+/// Ticks between two looks at the room of a file system that is not full: a second.
+const ROOM_TICKS: u32 = 10;
+
 /// What the loops of a store do by the clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Upkeep {
@@ -30,6 +34,8 @@ pub struct Upkeep {
     pub retention_check: Duration,
     /// `None` where `log.cleaner.enable` is false.
     pub compaction: Option<CompactionPace>,
+    /// When and how fast closed segments are scrubbed.
+    pub scrub: ScrubPace,
 }
 
 /// The stores of one shard, in the order of the data directories.
@@ -49,7 +55,7 @@ impl Stores {
 
     /// Adds the store of the next data directory and starts its loops.
     pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, upkeep: Upkeep) {
-        let Upkeep { producer_idle_max, retention_check, compaction } = upkeep;
+        let Upkeep { producer_idle_max, retention_check, compaction, scrub: scrub_pace } = upkeep;
         let mut loops = self.loops.borrow_mut();
         loops.push(task::spawn_joinable(commit(shard.clone(), store.clone())));
         loops.push(task::spawn_joinable(write_behind(shard.clone(), store.clone())));
@@ -63,6 +69,7 @@ impl Stores {
             let compact = compaction::compact(shard.clone(), store.clone(), pace);
             loops.push(task::spawn_joinable(compact));
         }
+        loops.push(task::spawn_joinable(scrub(shard.clone(), store.clone(), scrub_pace)));
         drop(loops);
         self.stores.borrow_mut().push(store);
     }
@@ -116,6 +123,7 @@ async fn commit(shard: Rc<Shard>, store: Rc<Store>) {
                         partition.on_committed(member.written_end, member.durable_end);
                     }
                 }
+                store.look_at_room_after_writes();
             }
             Err(problem) => break problem,
         }
@@ -148,7 +156,7 @@ async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
     }
 }
 
-/// What happens by the clock: syncs that `flush.ms` asks for, and forgetting silent producers.
+/// What happens by the clock: looks at the file system and at the directory, syncs that `flush.ms` asks for, and forgetting silent producers.
 async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
     let idle_ms_max = i64::try_from(producer_idle_max.as_millis()).unwrap_or(i64::MAX);
     let mut ticks: u32 = 0;
@@ -159,6 +167,10 @@ async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
             store.request_sync();
         }
         ticks = ticks.wrapping_add(1);
+        if store.is_full() || ticks.is_multiple_of(ROOM_TICKS) {
+            store.look_at_room();
+        }
+        store.follow_directory();
         if ticks.is_multiple_of(EXPIRY_TICKS) {
             for (_, owned) in shard.table().all() {
                 if Rc::ptr_eq(owned.store(), &store) {
@@ -174,8 +186,8 @@ async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
 /// A loop is over: because the store closes, or because of the first failed write or sync, after
 /// which nothing in it is acknowledged any more.
 pub(super) fn ended(shard: &Shard, store: &Rc<Store>, problem: &StorageError) {
-    if matches!(problem, StorageError::Closing) {
-        return;
+    if matches!(problem, StorageError::Closing | StorageError::NoRoom) {
+        return; // the store closes
     }
     let mut closed = 0;
     for (_, owned) in shard.table().all() {

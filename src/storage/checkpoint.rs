@@ -111,6 +111,16 @@ fn checksum(header: &FrameHeader, archive: &[u8]) -> u32 {
     crc32c_append(crc32c(&header.as_bytes()[..FRAME_HEADER_BYTES - 4]), archive)
 }
 
+/// Whether `bytes` are one whole frame of that magic, of this version.
+pub(super) fn frame_checks(magic: [u8; 4], bytes: &[u8]) -> bool {
+    let Some(head) = FrameHead::peek(magic, bytes) else { return false };
+    let archive = &bytes[FRAME_HEADER_BYTES..];
+    head.is_ours
+        && head.version == FRAME_VERSION
+        && head.archive_bytes == archive.len() as u64
+        && head.crc == crc32c_append(head.crc_before_archive, archive)
+}
+
 /// What a frame says of itself before its archive is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameHead {

@@ -51,8 +51,11 @@ pub use log::{Appended, Log, LogState, ReadPlan, StampChoice, TimestampFound, Ti
 pub use producer_table::ProducerTable;
 pub use recovery::{Recovered, RecoveryReport, ShardRecovered, recover};
 pub use room::Reserve;
+pub use segment::Damage;
 pub use settings::{CompactionConfig, LogConfig, StoreConfig};
-pub use store::{CommittedGroup, CommittedMember, CompactionProgress, Store};
+pub use store::{
+    CommittedGroup, CommittedMember, CompactionProgress, ScrubPass, Scrubbed, Store,
+};
 
 #[cfg(test)]
 mod tests;

@@ -67,12 +67,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(
-        disk: Disk,
-        dir: PathBuf,
-        reserve: Reserve,
-        latch: Rc<FailureLatch>,
-    ) -> Room {
+    pub(super) fn new(disk: Disk, dir: PathBuf, reserve: Reserve, latch: Rc<FailureLatch>) -> Room {
         Room {
             disk,
             dir,

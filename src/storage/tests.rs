@@ -6,9 +6,11 @@ mod crash;
 mod damage;
 mod dump;
 mod faults;
+mod full_disk;
 mod large_lane;
 mod read_ahead;
 mod retention;
+mod scrub;
 mod world;
 
 use std::cell::RefCell;

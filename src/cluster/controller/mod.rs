@@ -14,6 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::command::MetadataCommand;
+use super::directory_states::DirectoryStates;
 use super::identity::{DirectoryId, RandomBytes, identity_from_random};
 use super::image::MetadataImage;
 use super::placement::moves_to_shards;
@@ -50,6 +51,8 @@ pub struct ControllerOptions {
     pub allows_topic_deletion: bool,
     /// What topics fall back to.
     pub topic_defaults: TopicDefaults,
+    /// How the data directories are: where new partitions may go.
+    pub directory_states: DirectoryStates,
 }
 
 /// What is there at the start.
@@ -138,6 +141,11 @@ impl Controller {
         controller.decide(MetadataCommand::StartBroker { start_count });
         controller.commit()?;
         Ok(controller)
+    }
+
+    /// Has the controller know how the data directories are.
+    pub fn watch_directories(&mut self, states: DirectoryStates) {
+        self.options.directory_states = states;
     }
 
     /// The metadata as of the last commit.

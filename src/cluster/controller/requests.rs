@@ -81,6 +81,9 @@ pub enum CreateTopicError {
     /// INVALID_CONFIG.
     #[error(transparent)]
     InvalidConfig(#[from] InvalidTopicConfig),
+    /// KAFKA_STORAGE_ERROR: every data directory has failed.
+    #[error("All data directories are offline.")]
+    NoDirectory,
 }
 
 /// A topic, by name or by identity.
@@ -147,6 +150,9 @@ pub enum CreatePartitionsError {
     /// INVALID_REPLICA_ASSIGNMENT.
     #[error("{0}")]
     InvalidAssignment(String),
+    /// KAFKA_STORAGE_ERROR: every data directory has failed.
+    #[error("All data directories are offline.")]
+    NoDirectory,
 }
 
 /// Whose configuration.

@@ -17,6 +17,7 @@ fn open_on(store: &MemoryStore, shard_count: u16) -> Controller {
         default_partition_count: 4,
         allows_topic_deletion: true,
         topic_defaults: TopicDefaults::new(BrokerId(1), |_| None),
+        directory_states: super::DirectoryStates::default(),
     };
     // Ids must differ between controllers on one store, as real ones do.
     let mut next = u128::from(store.load().unwrap().image.last_index()) << 64;

@@ -32,7 +32,7 @@ impl Controller {
         }
         let twice = repeated(topics.iter().map(|topic| topic.name.as_str()));
         let wanted = topics.iter().map(|topic| self.wanted_count(topic)).sum::<i64>();
-        let mut placement = Placement::of_image(&self.image, None);
+        let mut placement = self.placement(None);
         let create = |topic: &NewTopic| {
             if wanted > PARTITIONS_PER_REQUEST_MAX {
                 return Err(CreateTopicError::TooManyPartitions);
@@ -40,9 +40,15 @@ impl Controller {
             if twice.contains(&topic.name.as_str()) {
                 return Err(CreateTopicError::DuplicateInRequest);
             }
-            self.create_topic(topic, &mut placement)
+            self.create_topic(topic, placement.as_mut())
         };
         topics.iter().map(create).collect()
+    }
+
+    /// Where new partitions may go now; `None` if all data directories are offline.
+    fn placement(&self, topic: Option<TopicId>) -> Option<Placement> {
+        let usable = self.options.directory_states.for_new_partitions(self.image.directories());
+        Placement::of_image(&self.image, topic).only_in(&usable)
     }
 
     /// How many partitions the topic would have, if nothing else is wrong with it.
@@ -59,7 +65,7 @@ impl Controller {
     fn create_topic(
         &mut self,
         topic: &NewTopic,
-        placement: &mut Placement,
+        placement: Option<&mut Placement>,
     ) -> Result<CreatedTopic, CreateTopicError> {
         if topic.name == CLUSTER_METADATA_TOPIC {
             return Err(CreateTopicError::MetadataTopic(CLUSTER_METADATA_TOPIC));
@@ -72,6 +78,7 @@ impl Controller {
         let configs = self.check_new_configs(&topic.configs)?;
         let partition_count = self.check_numbers(topic)?;
         let count = usize::try_from(partition_count).unwrap_or(0);
+        let placement = placement.ok_or(CreateTopicError::NoDirectory)?;
         let partitions = placement.place_topic(count, self.image.start_count());
         let id = TopicId(self.new_identity());
         let described = self.options.topic_defaults.describe(&self.image, &configs);
@@ -278,8 +285,8 @@ impl Controller {
                 self.check_brokers(brokers).map_err(CreatePartitionsError::InvalidAssignment)?;
             }
         }
-        let partitions =
-            Placement::of_image(&self.image, Some(id)).place(added, self.image.start_count());
+        let mut placement = self.placement(Some(id)).ok_or(CreatePartitionsError::NoDirectory)?;
+        let partitions = placement.place(added, self.image.start_count());
         self.decide(MetadataCommand::CreatePartitions { id, partitions });
         Ok(())
     }

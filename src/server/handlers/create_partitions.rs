@@ -54,5 +54,6 @@ fn code_of(problem: &CreatePartitionsError) -> ErrorCode {
         CreatePartitionsError::InvalidPartitionCount(_) => ErrorCode::InvalidPartitions,
         CreatePartitionsError::TooManyPartitions => ErrorCode::PolicyViolation,
         CreatePartitionsError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+        CreatePartitionsError::NoDirectory => ErrorCode::KafkaStorageError,
     }
 }

@@ -125,5 +125,6 @@ fn code_of(problem: &CreateTopicError) -> ErrorCode {
         CreateTopicError::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
         CreateTopicError::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
         CreateTopicError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        CreateTopicError::NoDirectory => ErrorCode::KafkaStorageError,
     }
 }

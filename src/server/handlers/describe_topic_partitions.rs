@@ -89,18 +89,20 @@ fn describe(
     answer.topic_id = topic.id().into();
     answer.is_internal = is_internal(topic);
     answer.topic_authorized_operations = TOPIC_OPERATIONS;
-    let node = core.broker().id.0;
-    for shown in shown_partitions(image, topic).filter(|shown| shown.index >= skip) {
+    let shown = shown_partitions(image, topic, core.broker());
+    for shown in shown.filter(|shown| shown.index >= skip) {
         if *left == 0 {
             return (answer, Some(shown.index));
         }
         *left -= 1;
         let mut partition = DescribeTopicPartitionsResponsePartition::default();
         partition.partition_index = shown.index;
-        partition.leader_id = node;
+        partition.error_code = shown.error.code();
+        partition.leader_id = shown.leader;
         partition.leader_epoch = shown.leader_epoch.0;
-        partition.replica_nodes = vec![node];
-        partition.isr_nodes = vec![node];
+        partition.replica_nodes = shown.replicas;
+        partition.isr_nodes = shown.in_sync;
+        partition.offline_replicas = shown.offline;
         partition.eligible_leader_replicas = Some(Vec::new());
         partition.last_known_elr = Some(Vec::new());
         answer.partitions.push(partition);

@@ -23,7 +23,7 @@ use crate::protocol::codec::messages::metadata_response::{
 };
 use crate::protocol::codec::{self, StrBytes};
 use crate::protocol::{ErrorCode, Malformed};
-use crate::server::core::Core;
+use crate::server::core::{BrokerView, Core};
 use crate::server::dispatch::Request;
 use crate::server::reply::Answer;
 
@@ -54,9 +54,9 @@ pub async fn handle(core: &Rc<Core>, request: Request<'_>) -> Result<Answer, Mal
     let node = broker.id.0;
     let mut response = MetadataResponse::default();
     response.topics = match &asked.topics {
-        None => image.topics().map(|topic| shown(&image, topic, node, operations)).collect(),
+        None => image.topics().map(|topic| shown(&image, topic, broker, operations)).collect(),
         Some(topics) => {
-            topics.iter().map(|topic| answer(&image, topic, node, operations, version)).collect()
+            topics.iter().map(|topic| answer(&image, topic, broker, operations, version)).collect()
         }
     };
     let mut shown_broker = MetadataResponseBroker::default();
@@ -105,7 +105,7 @@ async fn create_missing(core: &Rc<Core>, topics: &[MetadataRequestTopic]) {
 fn answer(
     image: &MetadataImage,
     asked: &MetadataRequestTopic,
-    node: i32,
+    broker: &BrokerView,
     operations: i32,
     version: i16,
 ) -> MetadataResponseTopic {
@@ -117,7 +117,7 @@ fn answer(
         None => (None, ErrorCode::InvalidRequest),
     };
     match found {
-        Some(topic) => shown(image, topic, node, operations),
+        Some(topic) => shown(image, topic, broker, operations),
         None => {
             let mut topic = MetadataResponseTopic::default();
             topic.error_code = error.code();
@@ -142,23 +142,25 @@ fn missing_by_name(name: &str) -> ErrorCode {
 fn shown(
     image: &MetadataImage,
     topic: &Arc<TopicImage>,
-    node: i32,
+    broker: &BrokerView,
     operations: i32,
 ) -> MetadataResponseTopic {
     let partition_of = |shown: ShownPartition| {
         let mut partition = MetadataResponsePartition::default();
+        partition.error_code = shown.error.code();
         partition.partition_index = shown.index;
-        partition.leader_id = node;
+        partition.leader_id = shown.leader;
         partition.leader_epoch = shown.leader_epoch.0;
-        partition.replica_nodes = vec![node];
-        partition.isr_nodes = vec![node];
+        partition.replica_nodes = shown.replicas;
+        partition.isr_nodes = shown.in_sync;
+        partition.offline_replicas = shown.offline;
         partition
     };
     let mut answer = MetadataResponseTopic::default();
     answer.name = Some(StrBytes::from(&**topic.name()));
     answer.topic_id = topic.id().into();
     answer.is_internal = is_internal(topic);
-    answer.partitions = shown_partitions(image, topic).map(partition_of).collect();
+    answer.partitions = shown_partitions(image, topic, broker).map(partition_of).collect();
     answer.topic_authorized_operations = operations;
     answer
 }

@@ -8,6 +8,7 @@ use crate::cluster::topic_config::{ConfigSource, DescribedConfig};
 use crate::cluster::topic_name::is_internal_topic;
 use crate::config::definition::Kind;
 use crate::protocol::{ErrorCode, TopicRef};
+use crate::server::core::BrokerView;
 
 /// What Kafka answers for a topic when no authorizer is set: every operation that topics have
 /// (read, write, create, delete, alter, describe, describe and alter configs; KIP-430).
@@ -17,22 +18,46 @@ pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 /// Kafka's value for "was not asked".
 pub const OPERATIONS_OMITTED: i32 = i32::MIN;
 
-/// One partition as Metadata and DescribeTopicPartitions show it: this node leads all of them.
+/// One partition as Metadata and DescribeTopicPartitions show it. This node leads it, unless its
+/// data directory is offline: then, as in Kafka, nobody does (LEADER_NOT_AVAILABLE).
 pub struct ShownPartition {
     /// The partition's index.
     pub index: i32,
     /// The epoch in which it is led.
     pub leader_epoch: LeaderEpoch,
+    /// What clients are told beside.
+    pub error: ErrorCode,
+    /// This node, or Kafka's number for nobody.
+    pub leader: i32,
+    /// The replicas, all of them: this node.
+    pub replicas: Vec<i32>,
+    /// Those that are in sync: none if it is offline.
+    pub in_sync: Vec<i32>,
+    /// Those that are offline.
+    pub offline: Vec<i32>,
 }
+
+/// Kafka's number for nobody.
+const NO_LEADER: i32 = -1;
 
 /// The partitions of a topic in order.
 pub fn shown_partitions(
     image: &MetadataImage,
     topic: &TopicImage,
+    broker: &BrokerView,
 ) -> impl Iterator<Item = ShownPartition> {
-    (0..).zip(topic.partitions()).map(|(index, partition)| ShownPartition {
-        index,
-        leader_epoch: image.leader_epoch(partition),
+    let node = broker.id.0;
+    (0..).zip(topic.partitions()).map(move |(index, partition)| {
+        let is_offline = broker.directory_states.is_offline(partition.directory());
+        ShownPartition {
+            index,
+            leader_epoch: image.leader_epoch(partition),
+            error: if is_offline { ErrorCode::LeaderNotAvailable } else { ErrorCode::None },
+            leader: if is_offline { NO_LEADER } else { node },
+            replicas: vec![node],
+            in_sync: if is_offline { Vec::new() } else { vec![node] },
+            offline: if is_offline { vec![node] } else { Vec::new() },
+        }
     })
 }
 

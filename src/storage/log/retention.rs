@@ -11,7 +11,7 @@
 use crate::base::clock::Moment;
 use crate::base::ids::Offset;
 
-use super::super::segment::Segment;
+use super::super::segment::{Segment, SegmentKey};
 use super::Log;
 use super::tail::Run;
 
@@ -67,6 +67,15 @@ impl Log {
         self.touched |= gone > 0;
         let tp = self.topic_partition;
         self.garbage.extend(self.segments.drain(..gone).map(|segment| segment.key(tp)));
+    }
+
+    /// The segments that take no more with the lengths of their files, the oldest first.
+    pub(in crate::storage) fn closed_segments(&self) -> Vec<(SegmentKey, u64)> {
+        let mut segments = self.segment_ends();
+        if !self.last_is_sealed {
+            segments.pop();
+        }
+        segments
     }
 
     fn is_expired(&self, unit: &Unit, now: Moment) -> bool {

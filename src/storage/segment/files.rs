@@ -148,6 +148,11 @@ impl SegmentFiles {
         &self.disk
     }
 
+    #[cfg(test)]
+    pub(in crate::storage) fn open_count(&self) -> usize {
+        self.open.borrow().len()
+    }
+
     pub(super) fn topic_dir(&self, topic_partition: TopicPartition) -> PathBuf {
         let hex: String =
             topic_partition.topic_id.0.iter().map(|byte| format!("{byte:02x}")).collect();

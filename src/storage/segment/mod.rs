@@ -14,6 +14,7 @@ mod index;
 mod read_ahead;
 mod reader;
 mod removal;
+mod scrub;
 mod time_look_up;
 mod writer;
 
@@ -33,6 +34,8 @@ pub(super) use index::{
     INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
 };
 pub(super) use reader::SegmentReader;
+pub use scrub::Damage;
+pub(super) use scrub::SegmentScrub;
 pub(super) use time_look_up::latest_batch;
 pub(super) use writer::{BlockPlan, ExtentPlan, write_extent, write_planned};
 

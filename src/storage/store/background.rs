@@ -92,10 +92,13 @@ impl Store {
             if files.wants_spare() && !self.room.refuses() {
                 return match files.prewrite().await {
                     Err(error) if is_out_of_room(&error) => self.until_room().await,
-                    written => written.map_err(|error| self.latch.trip("spare journal file", &error)),
+                    written => {
+                        written.map_err(|error| self.latch.trip("spare journal file", &error))
+                    }
                 };
             }
-            let changed = futures_lite::future::or(files.changed().wait(), self.room.retry().wait());
+            let changed =
+                futures_lite::future::or(files.changed().wait(), self.room.retry().wait());
             futures_lite::future::or(changed, self.latch.until_over()).await;
         }
     }

@@ -1,6 +1,7 @@
 //! What a store knows of its directory's faults: its file system's room, and whether it is offline.
 
 use super::super::error::StorageError;
+use super::super::health::DirectoryHealth;
 use super::Store;
 
 impl Store {
@@ -17,16 +18,24 @@ impl Store {
         self.room.look_after(ledger.bytes_staged() + ledger.bytes_extents() + ledger.bytes_large());
     }
 
+    /// How the data directory is, as all cores together know it.
+    #[must_use]
+    pub fn health(&self) -> &DirectoryHealth {
+        self.latch.health()
+    }
+
     /// Whether appends are refused for want of room.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.room.refuses()
     }
 
-    /// Another core's part of the data directory has failed, and with it the whole directory: ends
-    /// this store, too, whatever its own writes say.
-    pub fn take_offline(&self) {
-        self.latch.trip_with_directory();
+    /// Ends this store if another core's part of the data directory has failed: the directory is
+    /// offline as a whole, whatever this store's own writes say.
+    pub fn follow_directory(&self) {
+        if self.latch.health().is_offline() && self.latch.check().is_ok() {
+            self.latch.trip_with_directory();
+        }
     }
 
     /// Waits after a step found no room.

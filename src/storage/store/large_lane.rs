@@ -82,9 +82,8 @@ impl Store {
         let writes = extents.iter().map(|extent| async move {
             let (file, plan) = (extent.segment.file(), &extent.plan);
             let at_once = durable && !extent.is_dirty;
-            let write = async || {
-                file.write_slices_at(plan.assemble(&self.files), plan.pos, at_once).await
-            };
+            let write =
+                async || file.write_slices_at(plan.assemble(&self.files), plan.pos, at_once).await;
             self.room.retried(write).await?;
             if !durable {
                 self.files.note_written(extent.plan.key);

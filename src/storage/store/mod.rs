@@ -11,6 +11,7 @@ mod compaction;
 mod faults;
 mod large_lane;
 mod removal;
+mod scrub;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use crate::io::disk::Disk;
 
 pub use commit::{CommittedGroup, CommittedMember};
 pub use compaction::CompactionProgress;
+pub use scrub::{ScrubPass, Scrubbed};
 
 use super::checkpoint::CheckpointFiles;
 use super::copy_ledger::CopyLedger;
@@ -36,8 +38,8 @@ use super::journal::{FileSet, FileSetConfig, Journal, JournalParts, ReplayFrom, 
 use super::latch::FailureLatch;
 use super::log::{Log, LogState};
 use super::read_cache::ReadCache;
-use super::room::Room;
 use super::recovery::ShardRecovered;
+use super::room::Room;
 use super::segment::{SegmentFiles, SegmentLimits};
 use super::settings::{LogConfig, StoreConfig};
 

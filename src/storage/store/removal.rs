@@ -174,9 +174,7 @@ impl Store {
                 self.until_room().await?;
                 Removed { bytes: 0, is_whole: false }
             }
-            removed => {
-                removed.map_err(|error| self.latch.trip("removal of a segment", &error))?
-            }
+            removed => removed.map_err(|error| self.latch.trip("removal of a segment", &error))?,
         };
         Ok((removed.bytes, removed.is_whole))
     }

@@ -24,7 +24,7 @@ fn killed(groups: u64, value_bytes: usize) -> (Home, Rc<SimDisk>, Vec<Bytes>) {
     (home, disk, written)
 }
 
-fn bytes_of(home: &Home, path: &Path) -> Vec<u8> {
+pub(super) fn bytes_of(home: &Home, path: &Path) -> Vec<u8> {
     let file = block_on(home.disk.open(path, OpenOptions::default())).expect("open");
     let len = file.len().expect("len") as usize;
     block_on(file.read_at(0, len)).expect("read").to_vec()

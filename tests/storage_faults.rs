@@ -1,5 +1,5 @@
-//! A disk that fails takes its partitions offline and nothing else: what was acknowledged stays
-//! acknowledged, what cannot be written is refused with KAFKA_STORAGE_ERROR, the broker stays up.
+//! A full disk refuses produce with KAFKA_STORAGE_ERROR, and nothing else: reads, deletions and
+//! changes go on, what was acknowledged stays so, and produce comes back without a restart.
 //!
 //! The full disk is a small file system of its own, which only root can mount. (Failing and lying
 //! disks of every other kind are the simulated ones of `storage`'s own tests.)
@@ -8,6 +8,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use support::client::{Client, batch_of};
 use support::{Broker, log_of};
@@ -15,7 +16,9 @@ use support::{Broker, log_of};
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const PARTITIONS: i32 = 4;
 /// More batches of 100 kB than the small file system can take.
-const BATCHES_MAX: usize = 2_000;
+const BATCHES_MAX: usize = 4_000;
+const RESERVE_BYTES: u64 = 32 << 20;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file system in memory that goes with the value.
 struct Tmpfs(PathBuf);
@@ -29,10 +32,8 @@ impl Tmpfs {
         mounted.is_ok_and(|status| status.success()).then_some(Tmpfs(dir))
     }
 
-    fn resize(&self, size: &str) {
-        let options = format!("remount,size={size}");
-        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
-        assert!(status.expect("mount runs").success());
+    fn free_bytes(&self) -> u64 {
+        thalweg::io::disk::Disk::Blocking.room(&self.0).expect("mounted").free_bytes
     }
 }
 
@@ -44,42 +45,134 @@ impl Drop for Tmpfs {
 
 fn start(large: &Path, small: &Path) -> Broker {
     let small = small.to_str().expect("UTF-8");
+    let reserve = format!("disk.reserve.bytes={RESERVE_BYTES}");
     let flags = ["--data-dir", small, "--cores", "0", "--set", "journal.file.bytes=4MiB"];
-    Broker::start(large, &flags)
+    let often = ["--set", "log.retention.check.interval.ms=50", "--set", &reserve];
+    Broker::start(large, &[&flags[..], &often].concat())
 }
 
-/// Produces to all partitions until one refuses; returns how many each has acknowledged, and who
-/// refuses.
-fn fill(client: &mut Client) -> (Vec<i64>, Vec<bool>) {
-    let batch = batch_of(1, &[b'x'; 100_000]).bytes();
-    let mut acked = vec![0; PARTITIONS as usize];
-    let mut offline = vec![false; PARTITIONS as usize];
-    for _ in 0..BATCHES_MAX {
-        for (index, partition) in (0..PARTITIONS).enumerate() {
-            let produced = client.produce("t", partition, &batch);
-            match produced.error {
-                0 => {
-                    assert!(!offline[index], "who has failed does not come back");
-                    assert_eq!(produced.base_offset, acked[index], "offsets follow each other");
-                    acked[index] += 1;
-                }
-                error => {
-                    assert_eq!(error, KAFKA_STORAGE_ERROR);
-                    offline[index] = true;
-                }
+struct Load {
+    client: Client,
+    batch: Vec<u8>,
+    acked: Vec<i64>,
+}
+
+impl Load {
+    fn produce(&mut self, partition: i32) -> i16 {
+        let produced = self.client.produce("t", partition, &self.batch);
+        if produced.error == 0 {
+            let acked = &mut self.acked[partition as usize];
+            assert_eq!(produced.base_offset, *acked, "offsets follow each other");
+            *acked += 1;
+        }
+        produced.error
+    }
+
+    /// Produces to all partitions until some refuse; returns these.
+    fn fill(&mut self) -> Vec<i32> {
+        for _ in 0..BATCHES_MAX {
+            let answers = (0..PARTITIONS).map(|partition| (partition, self.produce(partition)));
+            let refused: Vec<(i32, i16)> = answers.filter(|(_, error)| *error != 0).collect();
+            if !refused.is_empty() {
+                assert!(refused.iter().all(|(_, error)| *error == KAFKA_STORAGE_ERROR));
+                break;
             }
         }
-        if offline.contains(&true) {
-            return (acked, offline);
+        let refused = (0..PARTITIONS).filter(|partition| self.produce(*partition) != 0);
+        let refused: Vec<i32> = refused.collect();
+        assert!(!refused.is_empty(), "the small file system never was full");
+        refused
+    }
+
+    fn until_taken(&mut self, partition: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.produce(partition) != 0 {
+            assert!(Instant::now() < deadline, "produce does not come back");
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
-    panic!("the small file system never was full");
+
+    /// Everything but produce is as ever.
+    fn check_the_rest(&mut self, full: &[i32]) {
+        let seen = self.client.metadata("t");
+        assert!(seen.leaders.iter().all(|shown| shown.error == 0 && shown.leader == 1));
+        for partition in 0..PARTITIONS {
+            let acked = self.acked[partition as usize];
+            assert_eq!(self.client.end_offset("t", partition), acked);
+            let fetched = self.client.fetch("t", partition, acked - 1, 1 << 20);
+            assert!(fetched.error == 0 && !fetched.records.is_empty());
+            let refused = self.produce(partition) != 0;
+            assert_eq!(refused, full.contains(&partition), "the other directory has room");
+        }
+    }
 }
 
 #[test]
-fn a_full_disk_takes_its_partitions_offline_and_loses_nothing_acknowledged() {
+fn a_full_disk_refuses_produce_and_nothing_else_until_it_has_room_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "40m") else {
+    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "160m") else {
+        eprintln!("SKIPPED: only root can mount a small file system");
+        return;
+    };
+    let (large, small) = (dir.path().join("large"), tmpfs.0.join("data"));
+    let broker = start(&large, &small);
+    let mut client = Client::connect(broker.address());
+    let configs = [("file.delete.delay.ms", "0"), ("segment.bytes", "4194304")];
+    assert_eq!(client.create_topic("t", PARTITIONS, &configs), 0);
+    let batch = batch_of(1, &[b'x'; 100_000]).bytes();
+    let mut load = Load { client, batch, acked: vec![0; PARTITIONS as usize] };
+
+    // The reserve, reached by producing; room, made by deleting records.
+    let full = load.fill();
+    assert_eq!(full.len() as i32, PARTITIONS / 2, "{full:?}");
+    assert!(tmpfs.free_bytes() > 0, "produce was refused before the disk was full");
+    load.check_the_rest(&full);
+    assert_eq!(load.client.set_topic_config("t", "retention.ms", "-1"), 0);
+    assert_eq!(load.client.create_topic("new", 3, &[]), 0);
+    for partition in 0..3 {
+        let produced = load.client.produce("new", partition, &batch_of(1, b"x").bytes());
+        assert_eq!(produced.error, 0, "what is new goes where there is room");
+    }
+    for partition in &full {
+        let (_, error) = load.client.delete_records("t", *partition, -1);
+        assert_eq!(error, 0, "records can be deleted");
+    }
+    full.iter().for_each(|partition| load.until_taken(*partition));
+
+    // Somebody else takes the last byte, and gives it back.
+    let ballast = tmpfs.0.join("ballast");
+    let taken = std::fs::write(&ballast, vec![b'b'; 200 << 20]);
+    assert!(taken.is_err() && tmpfs.free_bytes() < 4096, "the disk is full");
+    let full_too = load.fill();
+    assert_eq!(full_too, full);
+    std::thread::sleep(Duration::from_millis(500));
+    load.check_the_rest(&full);
+    std::fs::remove_file(&ballast).expect("removed");
+    full.iter().for_each(|partition| load.until_taken(*partition));
+
+    let log = std::fs::read_to_string(log_of(&large)).expect("a log");
+    let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+    assert!(count("the disk is full") >= 2, "{log}");
+    assert_eq!(count("the disk is full"), count("the disk has room again"), "{log}");
+    assert!(log.contains("free_bytes=") && log.contains("reserve_bytes=33554432"), "{log}");
+    assert_eq!(count("offline"), 0, "{log}");
+    assert_eq!(count("panicked"), 0, "{log}");
+    assert_eq!(broker.stop().code(), Some(0));
+
+    let broker = start(&large, &small);
+    let mut client = Client::connect(broker.address());
+    for (partition, acked) in (0..PARTITIONS).zip(load.acked) {
+        let start = client.list_offset("t", partition, -2).2;
+        let stored = client.read_all("t", partition, start);
+        assert_eq!(start + stored.len() as i64, acked, "partition {partition}");
+    }
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+#[test]
+fn a_topic_on_a_full_disk_can_be_deleted_and_a_kill_there_loses_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "160m") else {
         eprintln!("SKIPPED: only root can mount a small file system");
         return;
     };
@@ -87,35 +180,27 @@ fn a_full_disk_takes_its_partitions_offline_and_loses_nothing_acknowledged() {
     let broker = start(&large, &small);
     let mut client = Client::connect(broker.address());
     assert_eq!(client.create_topic("t", PARTITIONS, &[]), 0);
-    let (acked, offline) = fill(&mut client);
-    println!("acknowledged before the disk was full: {acked:?}, offline: {offline:?}");
+    let batch = batch_of(1, &[b'x'; 100_000]).bytes();
+    let mut load = Load { client, batch, acked: vec![0; PARTITIONS as usize] };
+    let full = load.fill();
+    broker.kill();
 
-    // All partitions of the failed directory are offline, the others and the broker go on.
-    let batch = batch_of(1, b"after").bytes();
-    let mut healthy = 0;
-    for partition in 0..PARTITIONS {
-        let error = client.produce("t", partition, &batch).error;
-        assert!(error == 0 || error == KAFKA_STORAGE_ERROR, "partition {partition}: {error}");
-        let fetched = client.fetch("t", partition, 0, 1 << 20).error;
-        assert!(fetched == error || fetched == 0, "partition {partition}: fetch says {fetched}");
-        healthy += i32::from(error == 0);
-    }
-    assert!(healthy > 0 && healthy < PARTITIONS, "{healthy} of {PARTITIONS} are healthy");
-    assert_eq!(client.create_topic("another", 1, &[]), 0, "topics can be created");
-    let log = std::fs::read_to_string(log_of(&large)).expect("a log");
-    let lines = log.lines().filter(|line| line.contains("offline")).count();
-    assert_eq!(lines, 1, "one line says it:\n{log}");
-    assert!(!log.contains("panicked"), "{log}");
-    assert_eq!(broker.stop().code(), Some(7), "the stop says that a disk failed");
-
-    // With room again, the next start has everything that was acknowledged.
-    tmpfs.resize("200m");
+    // The reserve is what the next start writes its journals into.
     let broker = start(&large, &small);
-    let mut client = Client::connect(broker.address());
-    for (partition, acked) in (0..PARTITIONS).zip(acked) {
-        let stored = client.read_all("t", partition, 0);
-        assert!(stored.len() as i64 >= acked, "partition {partition}: {} of {acked}", stored.len());
-        assert_eq!(client.produce("t", partition, &batch).error, 0, "and takes more");
+    load.client = Client::connect(broker.address());
+    for (partition, acked) in (0..PARTITIONS).zip(&load.acked) {
+        let stored = load.client.read_all("t", partition, 0).len() as i64;
+        assert_eq!(stored, *acked, "partition {partition}");
     }
+    assert_eq!(load.produce(full[0]), KAFKA_STORAGE_ERROR, "it is full as before");
+    assert_eq!(load.client.delete_topic("t"), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while tmpfs.free_bytes() < 2 * RESERVE_BYTES {
+        assert!(Instant::now() < deadline, "{} bytes are free", tmpfs.free_bytes());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(load.client.create_topic("t", PARTITIONS, &[]), 0);
+    load.acked = vec![0; PARTITIONS as usize];
+    (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
     assert_eq!(broker.stop().code(), Some(0));
 }

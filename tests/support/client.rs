@@ -55,6 +55,18 @@ pub struct TopicSeen {
     pub error: i16,
     /// Index and leader epoch of each partition.
     pub partitions: Vec<(i32, i32)>,
+    /// Who leads each of them.
+    pub leaders: Vec<LeaderSeen>,
+}
+
+/// What Metadata says of one partition's replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderSeen {
+    pub error: i16,
+    pub leader: i32,
+    pub replicas: Vec<i32>,
+    pub in_sync: Vec<i32>,
+    pub offline: Vec<i32>,
 }
 
 /// A connection that speaks legal Kafka.
@@ -120,8 +132,9 @@ impl Client {
         let error = answer.i16();
         answer.string();
         answer.skip(1);
-        let partitions = (0..answer.i32()).map(|_| seen_partition(&mut answer)).collect();
-        TopicSeen { error, partitions }
+        let seen = (0..answer.i32()).map(|_| seen_partition(&mut answer));
+        let (partitions, leaders) = seen.unzip();
+        TopicSeen { error, partitions, leaders }
     }
 
     /// Sends a batch; the answer is to be taken by [`Client::produced`].
@@ -271,16 +284,12 @@ impl Client {
     }
 }
 
-fn seen_partition(answer: &mut Answer) -> (i32, i32) {
-    answer.skip(2);
-    let index = answer.i32();
-    answer.skip(4);
-    let leader_epoch = answer.i32();
-    for _ in 0..3 {
-        let nodes = answer.i32();
-        answer.skip(usize::try_from(nodes).expect("an array") * 4);
-    }
-    (index, leader_epoch)
+fn seen_partition(answer: &mut Answer) -> ((i32, i32), LeaderSeen) {
+    let (error, index, leader, leader_epoch) =
+        (answer.i16(), answer.i32(), answer.i32(), answer.i32());
+    let mut nodes = || (0..answer.i32()).map(|_| answer.i32()).collect();
+    let (replicas, in_sync, offline) = (nodes(), nodes(), nodes());
+    ((index, leader_epoch), LeaderSeen { error, leader, replicas, in_sync, offline })
 }
 
 /// Cuts concatenated batches; panics on anything that is not whole.

@@ -116,6 +116,12 @@ impl SimDisk {
         self.faults.borrow_mut().clear();
     }
 
+    /// The kinds of the operations that met a fault, in order.
+    #[must_use]
+    pub fn faults_met(&self) -> Vec<SimOp> {
+        self.faults.borrow().met().to_vec()
+    }
+
     /// Operations of kind `op` since the disk was made, failed ones included.
     #[must_use]
     pub fn op_count(&self, op: SimOp) -> u64 {

@@ -54,6 +54,7 @@ struct Planned {
 pub(super) struct Faults {
     counts: [u64; KINDS],
     planned: Vec<Planned>,
+    met: Vec<SimOp>,
 }
 
 impl Faults {
@@ -69,6 +70,7 @@ impl Faults {
             kind && (count == planned.from || planned.lasting && count > planned.from)
         })?;
         let fault = self.planned[hit].fault;
+        self.met.push(op);
         if !self.planned[hit].lasting {
             self.planned.remove(hit);
         }
@@ -84,6 +86,10 @@ impl Faults {
 
     pub(super) fn clear(&mut self) {
         self.planned.clear();
+    }
+
+    pub(super) fn met(&self) -> &[SimOp] {
+        &self.met
     }
 
     pub(super) fn count(&self, op: SimOp) -> u64 {

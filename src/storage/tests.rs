@@ -5,6 +5,7 @@ mod compaction;
 mod crash;
 mod damage;
 mod dump;
+mod fault_script;
 mod faults;
 mod full_disk;
 mod large_lane;

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use crate::base::ids::{Offset, TopicPartition};
-use crate::io::file::File;
 
-use super::super::segment::SegmentKey;
+use super::super::segment::{OpenSegment, SegmentKey};
 use super::{Group, Member};
 
 /// Where a log's batches lie in the group that is being filled.
@@ -63,5 +62,5 @@ pub(in crate::storage) struct Commit {
 pub(in crate::storage) struct WrittenExtents {
     pub(in crate::storage) bytes: u64,
     /// Segments that are not synced; none if the group is durable.
-    pub(in crate::storage) dirty: Vec<(SegmentKey, File)>,
+    pub(in crate::storage) dirty: Vec<(SegmentKey, Rc<OpenSegment>)>,
 }

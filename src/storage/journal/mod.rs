@@ -42,7 +42,7 @@ pub(in crate::storage) use shared_group::Group;
 use super::copy_ledger::CopyLedger;
 use super::error::StorageError;
 use super::latch::FailureLatch;
-use super::segment::SegmentKey;
+use super::segment::{OpenSegment, SegmentKey};
 
 /// Smallest buffer of a group: enough for a dozen small batches, little enough that a trickle does
 /// not fill the read cache with unused memory.
@@ -79,7 +79,7 @@ struct JournalState {
     /// Files with groups that were written and not synced.
     dirty: Vec<(u64, File)>,
     /// Segments with batches of such groups.
-    dirty_extents: FxHashMap<SegmentKey, File>,
+    dirty_extents: FxHashMap<SegmentKey, Rc<OpenSegment>>,
     dirty_due_ms: i64,
     sync_requested: bool,
     in_flight: bool,
@@ -228,6 +228,8 @@ impl Journal {
             let synced = self.sync_dirty().await;
             synced.map_err(|error| self.latch.trip("sync of the journal", &error))?;
         }
+        // Whatever failed meanwhile, of whichever file: nothing is acknowledged after it.
+        self.latch.check()?;
         let mut state = self.state.borrow_mut();
         state.in_flight = false;
         state.staged_bytes -= sealed.held_bytes;

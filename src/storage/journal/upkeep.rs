@@ -135,6 +135,7 @@ impl Journal {
         if let Err(error) = self.sync_dirty().await {
             return Err(self.latch.trip("sync of the journal", &error));
         }
+        self.latch.check()?;
         let mut state = self.state.borrow_mut();
         state.in_flight = false;
         let last = state.first_waiting() - 1;
@@ -147,7 +148,10 @@ impl Journal {
             let state = self.state.borrow();
             (state.dirty_extents.clone(), state.dirty.clone())
         };
-        for file in extents.into_values().chain(groups.into_iter().map(|(_, file)| file)) {
+        for segment in extents.into_values() {
+            segment.sync(&self.latch).await?;
+        }
+        for (_, file) in groups {
             file.datasync().await?;
         }
         Ok(())

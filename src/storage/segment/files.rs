@@ -17,6 +17,7 @@ use crate::io::file::File;
 
 use super::super::copy_ledger::CopyLedger;
 use super::super::error::StorageError;
+use super::super::gate::Gate;
 use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
 use super::block::BlockHeader;
@@ -66,11 +67,22 @@ pub(in crate::storage) struct OpenSegment {
     file: File,
     index: RefCell<Option<LoadedIndex>>,
     last_used: Cell<u64>,
+    syncs: Gate,
 }
 
 impl OpenSegment {
     pub(in crate::storage) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Makes all completed writes to the file durable. One sync of a file at a time, and a failed one
+    /// closes the latch before another begins: the kernel tells one of those who sync at the same
+    /// time that pages are lost, and the others that all is well.
+    pub(in crate::storage) async fn sync(&self, latch: &FailureLatch) -> io::Result<()> {
+        let _turn = self.syncs.enter().await;
+        latch.check().map_err(|problem| io::Error::other(problem.to_string()))?;
+        let synced = self.file.datasync().await;
+        synced.inspect_err(|error| drop(latch.trip("sync of a segment", error)))
     }
 
     fn index_entries(&self) -> usize {
@@ -249,7 +261,7 @@ impl SegmentFiles {
         let syncs = written.iter().map(|(key, _)| async move {
             // It may be gone: its partition was deleted meanwhile.
             match missing_is_none(self.open(*key).await)? {
-                Some(segment) => segment.file.datasync().await,
+                Some(segment) => segment.sync(&self.latch).await,
                 None => Ok(()),
             }
         });
@@ -266,7 +278,7 @@ impl SegmentFiles {
 
     /// Makes one segment durable.
     pub(in crate::storage) async fn sync_segment(&self, key: SegmentKey) -> io::Result<()> {
-        self.open(key).await?.file.datasync().await?;
+        self.open(key).await?.sync(&self.latch).await?;
         // Only now: a checkpoint that runs meanwhile must still see it as not synced.
         self.unsynced.borrow_mut().remove(&key);
         Ok(())
@@ -485,6 +497,7 @@ impl SegmentFiles {
             file,
             index: RefCell::new(None),
             last_used: Cell::new(self.tick()),
+            syncs: Gate::default(),
         });
         let mut open = self.open.borrow_mut();
         while open.len() >= self.limits.open_max.max(1) {

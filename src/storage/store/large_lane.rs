@@ -76,7 +76,7 @@ impl Store {
             extent.log.borrow().fill(&mut extent.plan);
             written.bytes += extent.plan.file_bytes() as u64;
             if !durable {
-                written.dirty.push((extent.plan.key, extent.segment.file().clone()));
+                written.dirty.push((extent.plan.key, extent.segment.clone()));
             }
         }
         let writes = extents.iter().map(|extent| async move {
@@ -88,7 +88,7 @@ impl Store {
             if !durable {
                 self.files.note_written(extent.plan.key);
             } else if !at_once {
-                file.datasync().await?;
+                extent.segment.sync(&self.latch).await?;
             }
             Ok(())
         });

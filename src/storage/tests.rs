@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, on a real directory and on the simulated disk.
 
 mod basics;
+mod bit_rot;
 mod compaction;
 mod crash;
 mod damage;

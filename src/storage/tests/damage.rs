@@ -30,7 +30,7 @@ pub(super) fn bytes_of(home: &Home, path: &Path) -> Vec<u8> {
     block_on(file.read_at(0, len)).expect("read").to_vec()
 }
 
-fn overwrite(home: &Home, path: &Path, pos: u64, bytes: &[u8]) {
+pub(super) fn overwrite(home: &Home, path: &Path, pos: u64, bytes: &[u8]) {
     let options = OpenOptions { write: true, ..OpenOptions::default() };
     let file = block_on(home.disk.open(path, options)).expect("open");
     block_on(file.write_at(Bytes::copy_from_slice(bytes), pos, true)).expect("write");

@@ -145,6 +145,9 @@ pub fn run(settings: Settings, on_ready: impl FnOnce(SocketAddr)) -> Result<(), 
     let (recovered, directory_states) =
         recover_all(&directories, &image, &store_config, &topic_defaults, cores.len())?;
     controller.watch_directories(directory_states.clone());
+    if let Some(dir) = directories.metadata_path().parent() {
+        controller.keep_room(dir.to_owned(), METADATA_ROOM_BYTES);
+    }
     let broker = Arc::new(BrokerView {
         id: settings.node_id,
         host: settings.listen.advertised_host.clone(),
@@ -347,6 +350,9 @@ fn start_core(
 
 /// Segment files that a store holds open, at least and at most.
 const OPEN_SEGMENTS: (usize, usize) = (64, 8192);
+
+/// Free bytes that a change of the metadata needs: far more than it takes.
+const METADATA_ROOM_BYTES: u64 = 4 << 20;
 
 /// What a data directory keeps free beside what its journals may come to: for checkpoints, indexes
 /// and metadata.

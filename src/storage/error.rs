@@ -29,6 +29,8 @@ pub enum StorageError {
     Corrupt {
         /// Where.
         topic_partition: TopicPartition,
+        /// The byte of the segment's file at which the damaged block begins.
+        pos: u64,
         /// The first offset that was wanted.
         offset: Offset,
         /// What is wrong.

@@ -36,7 +36,8 @@ impl DirectoryHealth {
         self.full_stores.load(Ordering::Relaxed) > 0
     }
 
-    /// Blocks that a scrub found damaged since the start; one that is found again counts again.
+    /// Blocks that readers or scrubs found damaged since the start: each once for all readers, and
+    /// again in each scrub.
     #[must_use]
     pub fn damaged_blocks(&self) -> u64 {
         self.damaged_blocks.load(Ordering::Relaxed)

@@ -9,6 +9,7 @@ mod service;
 mod topics;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -22,6 +23,7 @@ use super::store::{MetadataStore, StoreError};
 use super::topic_config::TopicDefaults;
 use crate::base::ids::BrokerId;
 use crate::config::exit::Exit;
+use crate::io::disk::Disk;
 
 pub use requests::{
     AlterConfigs, AlterConfigsError, ConfigChange, ConfigOperation, ConfigResource,
@@ -103,6 +105,14 @@ pub struct Controller {
     pending: Vec<MetadataCommand>,
     commands_since_snapshot: usize,
     has_failed: bool,
+    room: Option<MetadataRoom>,
+}
+
+/// Where metadata is written, and the room that it needs there.
+struct MetadataRoom {
+    dir: PathBuf,
+    bytes_min: u64,
+    is_full: bool,
 }
 
 impl Controller {
@@ -126,6 +136,7 @@ impl Controller {
             pending: Vec::new(),
             commands_since_snapshot: loaded.command_count,
             has_failed: false,
+            room: None,
         };
         controller.check_directories(&facts.directories)?;
         if controller.image.directories() != facts.directories {
@@ -146,6 +157,27 @@ impl Controller {
     /// Has the controller know how the data directories are.
     pub fn watch_directories(&mut self, states: DirectoryStates) {
         self.options.directory_states = states;
+    }
+
+    /// Has the controller change nothing while the file system of `dir`, where the metadata is, has
+    /// less than `bytes_min` free bytes: a commit that fails for want of room would be its end.
+    pub fn keep_room(&mut self, dir: PathBuf, bytes_min: u64) {
+        self.room = Some(MetadataRoom { dir, bytes_min, is_full: false });
+    }
+
+    /// Whether there is room for a change. Unknown room is room: the commit will say.
+    fn has_room(&mut self) -> bool {
+        let Some(room) = &mut self.room else { return true };
+        let found = Disk::Blocking.room(&room.dir);
+        let is_full = found.is_ok_and(|found| found.free_bytes < room.bytes_min);
+        if std::mem::replace(&mut room.is_full, is_full) != is_full {
+            let dir = room.dir.display();
+            match is_full {
+                true => tracing::warn!(%dir, "no room for metadata: only deletions go on"),
+                false => tracing::info!(%dir, "there is room for metadata again"),
+            }
+        }
+        !is_full
     }
 
     /// The metadata as of the last commit.

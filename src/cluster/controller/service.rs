@@ -173,6 +173,10 @@ impl Controller {
 
     /// Decides one request and keeps its answer; true if it was the last one.
     fn answer(&mut self, request: Request, answers: &mut Vec<Answer>) -> bool {
+        let frees_room = matches!(request, Request::DeleteTopics(..) | Request::Stop);
+        if !frees_room && !self.has_room() {
+            return false; // who asked learns that we are not available, and asks again
+        }
         answers.push(match request {
             Request::CreateTopics(topics, validate_only, reply) => {
                 later(reply, self.create_topics(&topics, validate_only))

@@ -388,6 +388,33 @@ fn an_answer_comes_after_every_shard_has_the_image() {
 }
 
 #[test]
+fn without_room_nothing_is_changed_but_topics_can_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let (handle, inbox) = controller_channel();
+        let mut controller = controller();
+        create(&mut controller, topic("a")).unwrap();
+        controller.keep_room(dir.path().to_owned(), u64::MAX);
+        let serve = controller.serve(inbox, |_| async {});
+        let ask = async {
+            let created = handle.create_topics(vec![topic("b")], false).await;
+            assert_eq!(created, Err(ControllerUnavailable));
+            assert_eq!(handle.allocate_producer_ids().await, Err(ControllerUnavailable));
+            let gone = TopicReference::Name("a".to_owned());
+            assert!(handle.delete_topics(vec![gone]).await.unwrap()[0].is_ok());
+            handle.stop().await;
+        };
+        let (served, ()) = tokio::join!(serve, ask);
+        served.unwrap();
+    });
+    let mut controller = controller();
+    controller.keep_room(dir.path().to_owned(), 0);
+    assert!(controller.has_room());
+    controller.keep_room(dir.path().join("missing"), u64::MAX);
+    assert!(controller.has_room(), "nobody knows: the commit will say");
+}
+
+#[test]
 fn after_a_failed_write_nobody_gets_an_answer() {
     run(async {
         let store = MemoryStore::default();

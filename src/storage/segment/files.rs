@@ -21,6 +21,7 @@ use super::super::gate::Gate;
 use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
 use super::block::BlockHeader;
+use super::damage::Reported;
 use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
 use super::read_ahead::ReadAhead;
 use super::{SegmentKey, SegmentState};
@@ -114,6 +115,8 @@ pub(in crate::storage) struct SegmentFiles {
     /// Segments whose names may not be durable, each with a number of its own.
     unsynced_names: Noted,
     known_dirs: RefCell<FxHashSet<TopicPartition>>,
+    /// Damage that readers met: where it was said already.
+    pub(super) reported: Reported,
 }
 
 impl SegmentFiles {
@@ -137,6 +140,7 @@ impl SegmentFiles {
             unsynced_dirs: RefCell::default(),
             unsynced_names: RefCell::default(),
             known_dirs: RefCell::default(),
+            reported: Reported::default(),
         })
     }
 
@@ -421,6 +425,7 @@ impl SegmentFiles {
             let Some(header) = BlockHeader::find(&block, key.topic_partition) else {
                 return Err(StorageError::Corrupt {
                     topic_partition: key.topic_partition,
+                    pos,
                     offset: entries.last().map_or(key.base_offset, |last| last.last_offset.plus(1)),
                     reason: "a block header of the segment does not check",
                 });

@@ -9,6 +9,7 @@
 
 mod adopt;
 mod block;
+mod damage;
 mod files;
 mod index;
 mod read_ahead;

@@ -9,6 +9,7 @@ use crate::record::{StoredBatch, stored_batches};
 
 use super::super::error::StorageError;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc_of};
+use super::damage::BAD_BATCH;
 use super::files::{OpenSegment, SegmentFiles};
 use super::index::{IndexEntry, IndexMark, IndexView};
 use super::read_ahead::Window;
@@ -27,10 +28,10 @@ const AHEAD_BYTES_MAX: usize = 2 << 20;
 pub(in crate::storage) struct SegmentReader {
     pub(super) files: Rc<SegmentFiles>,
     pub(super) key: SegmentKey,
-    index: Option<IndexMark>,
-    file_bytes: u64,
-    pending: Rc<Vec<IndexEntry>>,
-    max_timestamp: i64,
+    pub(super) index: Option<IndexMark>,
+    pub(super) file_bytes: u64,
+    pub(super) pending: Rc<Vec<IndexEntry>>,
+    pub(super) max_timestamp: i64,
 }
 
 impl SegmentReader {
@@ -69,16 +70,13 @@ impl SegmentReader {
         let segment = self.open().await?;
         match self.read_once(&segment, from, upto, bytes_max).await {
             Err(StorageError::Corrupt { .. }) => {
-                // Perhaps the index is wrong and not the segment.
-                segment.forget_index();
-                let rebuilt = SegmentReader { index: None, pending: Rc::default(), ..self.clone() };
-                rebuilt.read_once(&segment, from, upto, bytes_max).await
+                self.read_without_index(&segment, from, upto, bytes_max).await
             }
             other => other,
         }
     }
 
-    async fn read_once(
+    pub(super) async fn read_once(
         &self,
         segment: &OpenSegment,
         from: Offset,
@@ -105,11 +103,13 @@ impl SegmentReader {
                         let loaded = self.load(segment, &index, number, picked.room()).await?;
                         let bytes = loaded.bytes_at(entry.pos, entry.block_bytes());
                         window = Some(loaded);
-                        bytes.ok_or_else(|| self.corrupt(from, "a block ends behind its window"))?
+                        bytes.ok_or_else(|| {
+                            self.corrupt(entry.pos, from, "a block ends behind its window")
+                        })?
                     }
                 };
                 let block = self.payload(&bytes, entry, from)?;
-                picked.take(&block, bound).map_err(|reason| self.corrupt(from, reason))
+                picked.take(&block, bound).map_err(|reason| self.corrupt(entry.pos, from, reason))
             };
             match taken.await {
                 Ok(true) => number += 1,
@@ -199,11 +199,12 @@ impl SegmentReader {
         len: u64,
         offset: Offset,
     ) -> Result<Bytes, StorageError> {
-        let len = usize::try_from(len).map_err(|_| self.corrupt(offset, "an absurd length"))?;
+        let len =
+            usize::try_from(len).map_err(|_| self.corrupt(pos, offset, "an absurd length"))?;
         let bytes = segment.file().read_at(pos, len).await;
         let bytes = bytes.map_err(|error| StorageError::read("read of a segment", error))?;
         if bytes.len() < len {
-            return Err(self.corrupt(offset, "the segment file is shorter than it was"));
+            return Err(self.corrupt(pos, offset, "the segment file is shorter than it was"));
         }
         Ok(bytes)
     }
@@ -216,26 +217,24 @@ impl SegmentReader {
         offset: Offset,
     ) -> Result<Bytes, StorageError> {
         let header = BlockHeader::find(bytes, self.key.topic_partition)
-            .ok_or_else(|| self.corrupt(offset, "a block header does not check"))?;
+            .ok_or_else(|| self.corrupt(entry.pos, offset, "a block header does not check"))?;
         if header.base_offset() != entry.base_offset
             || header.payload_bytes() != entry.payload_bytes as usize
         {
-            return Err(self.corrupt(offset, "a block is not the one that its index means"));
+            return Err(self.corrupt(
+                entry.pos,
+                offset,
+                "a block is not the one that its index means",
+            ));
         }
         let end = BLOCK_HEADER_BYTES + header.payload_bytes();
         let batches = bytes.get(BLOCK_HEADER_BYTES..end).unwrap_or_default();
         if fronts_crc_of(batches) != Some(header.fronts_crc()) {
-            return Err(self.corrupt(offset, "the front of a batch does not check"));
+            return Err(self.corrupt(entry.pos, offset, "the front of a batch does not check"));
         }
         Ok(bytes.slice(BLOCK_HEADER_BYTES..end))
     }
-
-    pub(super) fn corrupt(&self, offset: Offset, reason: &'static str) -> StorageError {
-        StorageError::Corrupt { topic_partition: self.key.topic_partition, offset, reason }
-    }
 }
-
-pub(super) const BAD_BATCH: &str = "a batch does not check";
 
 /// Position and length of block `number` and of the neighbours behind it in the file that together
 /// hold `payload_max` bytes of batches; and the length of the block alone. The block exists.

@@ -6,9 +6,10 @@ use crate::base::ids::Offset;
 use crate::record::{StoredBatch, find_max_timestamp, find_timestamp_from, stored_batches};
 
 use super::super::error::StorageError;
+use super::damage::BAD_BATCH;
 use super::files::OpenSegment;
 use super::index::{IndexEntry, IndexView};
-use super::reader::{BAD_BATCH, SegmentReader};
+use super::reader::SegmentReader;
 
 impl SegmentReader {
     /// The first record at or after `from` and before `upto` with a timestamp of at least
@@ -30,7 +31,8 @@ impl SegmentReader {
             let block = self.read_block(&segment, entry).await?;
             let bound = upto.min(index.end_of(number));
             for batch in stored_batches(&block) {
-                let batch = batch.map_err(|_| self.corrupt(entry.base_offset, BAD_BATCH))?;
+                let batch =
+                    batch.map_err(|_| self.corrupt(entry.pos, entry.base_offset, BAD_BATCH))?;
                 if batch.last_offset() >= bound {
                     break;
                 }
@@ -85,7 +87,7 @@ impl SegmentReader {
         let Some(entry) = entry else { return Ok(()) };
         let block = self.read_block(segment, entry).await?;
         let batch = latest_batch(&block, upto.min(index.end_of(number)));
-        let batch = batch.map_err(|reason| self.corrupt(entry.base_offset, reason))?;
+        let batch = batch.map_err(|reason| self.corrupt(entry.pos, entry.base_offset, reason))?;
         let Some(batch) = batch.filter(|it| it.max_timestamp() > best.batch_timestamp) else {
             return Ok(());
         };

@@ -136,7 +136,7 @@ impl Script {
 
     fn append(&mut self, store: &Store, tp: TopicPartition, round: u64) {
         let is_large = tp.partition.0 == 3;
-        if !store.journal().has_room() || is_large && round % 6 != 0 {
+        if !store.journal().has_room() || is_large && !round.is_multiple_of(6) {
             return;
         }
         if store.journal().check_disk().is_err() {

@@ -66,6 +66,8 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// A store's life with a fault at every one of its disk operations.
+    Faults,
     /// Run every fuzz target.
     Fuzz {
         /// Minutes for each target.
@@ -134,6 +136,7 @@ fn run(command: Command, house: &House) -> Result<(), Failure> {
         Command::Loadgen => loadgen::test(house),
         Command::Background { rounds } => suites::background(house, rounds),
         Command::Crash { cycles, seed } => suites::crash(house, cycles, seed),
+        Command::Faults => suites::faults(house),
         Command::Fuzz { minutes } => suites::fuzz(house, minutes),
         Command::Bench { filter } => suites::bench(house, filter.as_deref()),
         Command::Demo => suites::demo(house),

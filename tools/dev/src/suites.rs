@@ -195,6 +195,14 @@ fn fuzz_targets(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(targets)
 }
 
+/// Each operation of a script of some two thousand fails once in each way.
+pub fn faults(house: &House) -> Result<(), Failure> {
+    step("a fault at every operation");
+    let test = "storage::tests::fault_script::a_fault_at_every_operation";
+    let flags = ["test", "--release", "--package", "thalweg", "--lib", test];
+    run(house.cargo(&flags).args(["--", "--ignored", "--nocapture"]))
+}
+
 pub fn bench(house: &House, filter: Option<&str>) -> Result<(), Failure> {
     let mut command = house.cargo(&["bench", "--benches", "--package", "thalweg", "--"]);
     command.args(filter);

@@ -84,3 +84,75 @@ fn a_stall_of_the_disk_fills_the_tail_to_its_bound_and_no_further() {
     commit_all(&store);
     assert_eq!(log.borrow().durable_end(), Offset(staged as i64));
 }
+
+#[test]
+fn a_commit_that_was_on_its_way_is_not_acknowledged_after_another_file_has_failed() {
+    let (home, disk) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    for tag in 0..30 {
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
+        commit(&store);
+        step(store.write_behind());
+    }
+    let end = log.borrow().durable_end();
+    log.borrow_mut().append(store.journal(), &batch(30, 1, 1000, 0), leader(0));
+    disk.yield_at_every_call();
+    let mut commit = pin!(store.commit_group());
+    assert!(block_on(poll_once(&mut commit)).is_none(), "its write has begun");
+    disk.plan_fault(SimOp::Sync, 0, false, SimFault::Error(libc::EIO));
+    assert!(block_on(store.checkpoint()).is_err(), "a segment's sync fails");
+    assert!(matches!(block_on(commit), Err(StorageError::Failed(_))));
+    assert_eq!(log.borrow().durable_end(), end);
+}
+
+#[test]
+fn of_two_syncs_of_a_segment_the_second_does_not_hide_that_the_first_has_failed() {
+    let (home, disk) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    for tag in 0..30 {
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
+        commit(&store);
+        step(store.write_behind());
+    }
+    let files = store.files();
+    let segment = block_on(files.open(log.borrow().segment_key(Offset(0)))).expect("open");
+    disk.yield_at_every_call();
+    disk.plan_fault(SimOp::Sync, 0, false, SimFault::Error(libc::EIO));
+    let syncs = disk.op_count(SimOp::Sync);
+    let mut first = pin!(segment.sync(files.latch()));
+    let mut second = pin!(segment.sync(files.latch()));
+    assert!(block_on(poll_once(&mut first)).is_none());
+    assert!(block_on(poll_once(&mut second)).is_none());
+    assert!(block_on(first).is_err());
+    assert!(block_on(second).is_err(), "the kernel would have said that all is well");
+    assert_eq!(disk.op_count(SimOp::Sync), syncs + 1);
+}
+
+#[test]
+fn damage_that_readers_meet_is_counted_once_for_each_place() {
+    let (home, disk) = Home::simulated(StoreConfig { read_cache_bytes: 0, ..small_config() });
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    for tag in 0..60 {
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
+        commit(&store);
+        background(&store).expect("background");
+    }
+    let path = store.files().path(log.borrow().segment_key(Offset(0)), "log");
+    disk.flip_bit(&path, 700, 3).expect("flipped");
+    for _ in 0..5 {
+        let plan = { log.borrow().plan_read(Offset(0), Offset(60), 1 << 20) };
+        match block_on(plan.read()) {
+            Err(StorageError::Corrupt { pos, .. }) => assert_eq!(pos, 0, "the block's place"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.health().damaged_blocks(), 1);
+    let plan = { log.borrow().plan_read(Offset(40), Offset(60), 1 << 20) };
+    assert!(!block_on(plan.read()).expect("the rest is served").is_empty());
+}

@@ -204,3 +204,77 @@ fn a_store_that_closes_on_a_full_disk_says_so_and_the_next_start_has_everything(
     let store = home.open();
     assert_eq!(home.log(&store, tp(1, 0)).borrow().log_end(), Offset(20));
 }
+
+/// A store with so many batches staged and committed that the next group needs a second journal
+/// file, for which there is no room.
+fn at_the_end_of_a_journal_file() -> (Home, Rc<SimDisk>, Rc<Store>) {
+    let (home, disk) = home(Reserve::Exactly(0));
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    disk.set_capacity(Some(used(&disk) + 64 * 1024));
+    for tag in 0..31 {
+        append(&store, &log, tag);
+        commit(&store);
+    }
+    append(&store, &log, 31);
+    (home, disk, store)
+}
+
+#[test]
+fn a_commit_that_needs_a_journal_file_waits_for_room() {
+    let (home, disk, store) = at_the_end_of_a_journal_file();
+    let log = home.log(&store, tp(1, 0));
+    let mut commit = pin!(store.commit_group());
+    for _ in 0..5 {
+        assert!(block_on(poll_once(&mut commit)).is_none(), "there is no room for the file");
+        assert!(store.is_full() && store.failed().is_none());
+        assert_eq!(log.borrow().durable_end(), Offset(31));
+        store.look_at_room();
+    }
+    disk.set_capacity(None);
+    store.look_at_room();
+    block_on(commit).expect("committed");
+    assert_eq!(log.borrow().durable_end(), Offset(32));
+    store.look_at_room();
+    assert!(!store.is_full());
+}
+
+#[test]
+fn a_commit_that_waits_for_room_ends_when_the_store_closes() {
+    let (home, disk, store) = at_the_end_of_a_journal_file();
+    let mut commit = Box::pin(store.commit_group());
+    assert!(block_on(poll_once(&mut commit)).is_none());
+    store.begin_close();
+    assert!(block_on(&mut commit).is_err(), "it does not wait for ever");
+    drop(commit);
+    drop(store);
+    disk.set_capacity(None);
+    let store = home.open();
+    assert_eq!(home.log(&store, tp(1, 0)).borrow().log_end(), Offset(31), "what was acknowledged");
+}
+
+#[test]
+fn a_spare_journal_file_makes_room_for_a_checkpoint() {
+    let (home, disk) = home(Reserve::Exactly(0));
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    for tag in 0..10 {
+        append(&store, &log, tag);
+    }
+    commit_all(&store);
+    block_on(store.prewrite()).expect("a spare");
+    // Not a byte is free: the checkpoint's file cannot be made.
+    disk.set_capacity(Some(used(&disk)));
+    block_on(store.checkpoint()).expect("a spare was given back for it");
+    assert!(disk.room().free_bytes > 64 << 10);
+    assert!(store.failed().is_none());
+    // The file is there and empty, and taken again when there is room.
+    let spare = Path::new("/data/journal/0/001.journal");
+    assert_eq!(super::damage::bytes_of(&home, spare).len(), 0);
+    drop((log, store));
+    let store = home.open();
+    assert_eq!(home.log(&store, tp(1, 0)).borrow().log_end(), Offset(10));
+    disk.set_capacity(None);
+    store.look_at_room();
+    block_on(store.prewrite()).expect("written again");
+}

@@ -39,7 +39,8 @@ fn rot(segment: &Path) -> u64 {
 }
 
 fn filled(data: &Path, flags: &[&str]) -> (Broker, Client) {
-    let small = ["--cores", "0", "--set", "journal.file.bytes=4MiB", "--set", "read.cache.bytes=1MiB"];
+    let small =
+        ["--cores", "0", "--set", "journal.file.bytes=4MiB", "--set", "read.cache.bytes=1MiB"];
     let broker = Broker::start(data, &[&small[..], flags].concat());
     let mut client = Client::connect(broker.address());
     assert_eq!(client.create_topic("t", 1, &[("segment.bytes", "1048576")]), 0);

@@ -53,9 +53,7 @@ pub use recovery::{Recovered, RecoveryReport, ShardRecovered, recover};
 pub use room::Reserve;
 pub use segment::Damage;
 pub use settings::{CompactionConfig, LogConfig, StoreConfig};
-pub use store::{
-    CommittedGroup, CommittedMember, CompactionProgress, ScrubPass, Scrubbed, Store,
-};
+pub use store::{CommittedGroup, CommittedMember, CompactionProgress, ScrubPass, Scrubbed, Store};
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,7 @@
 //! Compaction as the store's caller sees it: begin a pass, do it step by step.
 
-use std::io;
-
 use crate::base::ids::{Offset, TopicPartition};
+use crate::io::disk::is_out_of_room;
 
 use super::super::compaction::{Compaction, CompactionError, CompactionStep};
 use super::super::error::StorageError;
@@ -29,6 +28,9 @@ impl Store {
         upto: Offset,
         map_bytes_max: usize,
     ) -> Option<Compaction> {
+        if self.room.refuses() {
+            return None; // what it writes would come from the reserve
+        }
         let log = self.log(tp)?;
         let now = self.clock.now();
         let plan = log.borrow().plan_compaction(upto, now)?;
@@ -46,7 +48,11 @@ impl Store {
         pass: &mut Compaction,
     ) -> Result<CompactionProgress, StorageError> {
         self.latch.check_open()?;
-        match pass.step().await {
+        let step = match self.room.refuses() {
+            true => Err(CompactionError::Read(StorageError::NoRoom)),
+            false => pass.step().await,
+        };
+        match step {
             Ok(step) => Ok(CompactionProgress::Step(step)),
             Err(error) => {
                 let why = match error {
@@ -54,7 +60,7 @@ impl Store {
                     CompactionError::Write(_) if pass.is_void() => None,
                     CompactionError::Read(error @ StorageError::Failed(_)) => return Err(error),
                     CompactionError::Read(error) => Some(error),
-                    CompactionError::Write(error) if is_full(&error) => {
+                    CompactionError::Write(error) if is_out_of_room(&error) => {
                         Some(StorageError::read("writing a compacted segment", error))
                     }
                     CompactionError::Write(error) => {
@@ -67,9 +73,4 @@ impl Store {
             }
         }
     }
-}
-
-/// Whether there was no room for a write: what had been written can go again.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -119,7 +119,7 @@ fn of_two_syncs_of_a_segment_the_second_does_not_hide_that_the_first_has_failed(
         step(store.write_behind());
     }
     let files = store.files();
-    let segment = block_on(files.open(log.borrow().segment_key(Offset(0)))).expect("open");
+    let segment = block_on(files.open(log.borrow().segment_ends()[0].0)).expect("open");
     disk.yield_at_every_call();
     disk.plan_fault(SimOp::Sync, 0, false, SimFault::Error(libc::EIO));
     let syncs = disk.op_count(SimOp::Sync);
@@ -143,7 +143,7 @@ fn damage_that_readers_meet_is_counted_once_for_each_place() {
         commit(&store);
         background(&store).expect("background");
     }
-    let path = store.files().path(log.borrow().segment_key(Offset(0)), "log");
+    let path = store.files().path(log.borrow().segment_ends()[0].0, "log");
     disk.flip_bit(&path, 700, 3).expect("flipped");
     for _ in 0..5 {
         let plan = { log.borrow().plan_read(Offset(0), Offset(60), 1 << 20) };

@@ -137,7 +137,7 @@ impl Disk {
     }
 
     /// The room of the file system that `dir` is in. A system call that no disk is asked for; not
-    /// for the data path all the same.
+    /// for the data path all the same. An error also where the file system does not count.
     pub fn room(&self, dir: &Path) -> io::Result<DiskRoom> {
         match self {
             Disk::Blocking | Disk::Ring => sys::file_system_room(dir),

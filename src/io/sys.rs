@@ -79,6 +79,10 @@ pub(super) fn file_system_room(path: &Path) -> io::Result<DiskRoom> {
     // SAFETY: both pointers are to locals that live through the call; the path ends with a zero.
     let result = unsafe { libc::statvfs(path.as_ptr(), &raw mut found) };
     check(result)?;
+    if found.f_blocks == 0 {
+        // It does not count (ramfs, some of FUSE's).
+        return Err(io::Error::from(io::ErrorKind::Unsupported));
+    }
     let total_bytes = found.f_blocks.saturating_mul(found.f_frsize);
     let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
     Ok(DiskRoom { total_bytes, free_bytes })

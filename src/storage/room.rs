@@ -67,7 +67,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(disk: Disk, dir: PathBuf, reserve: Reserve, latch: Rc<FailureLatch>) -> Room {
+    fn new(disk: Disk, dir: PathBuf, reserve: Reserve, latch: Rc<FailureLatch>) -> Room {
         Room {
             disk,
             dir,
@@ -81,6 +81,18 @@ impl Room {
             step_bytes: Cell::new(STEP_BYTES.0),
             retry: Event::new(),
         }
+    }
+
+    /// The room of a store that opens.
+    pub(super) fn look_first(
+        disk: Disk,
+        dir: PathBuf,
+        reserve: Reserve,
+        latch: Rc<FailureLatch>,
+    ) -> Rc<Room> {
+        let room = Room::new(disk, dir, reserve, latch);
+        room.look();
+        Rc::new(room)
     }
 
     /// # Errors

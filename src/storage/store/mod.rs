@@ -118,25 +118,20 @@ impl Store {
     ) -> Result<Rc<Store>, StorageError> {
         let ShardRecovered { shard, directory_id, generation, journal, logs, health } = recovered;
         let latch = Rc::new(FailureLatch::of(health));
-        let room = Room::new(disk.clone(), dir.clone(), config.reserve, latch.clone());
-        let room = Rc::new(room);
-        room.look();
+        let room = Room::look_first(disk.clone(), dir.clone(), config.reserve, latch.clone());
         let ledger = Rc::new(CopyLedger::default());
         let journal_dir = dir.join("journal").join(shard.to_string());
         let made = make_dirs(&disk, &dir, &journal_dir).await;
         made.map_err(|error| latch.trip("directories of a store", &error))?;
-        let files = FileSet::new(
-            FileSetConfig {
-                disk: disk.clone(),
-                dir: journal_dir,
-                directory_id,
-                file_bytes: config.journal_file_bytes,
-                files_max: config.journal_files_max.max(3),
-            },
-            room.clone(),
-            &journal.spares,
-            journal.from.file_seq,
-        );
+        let file_set = FileSetConfig {
+            disk: disk.clone(),
+            dir: journal_dir,
+            directory_id,
+            file_bytes: config.journal_file_bytes,
+            files_max: config.journal_files_max.max(3),
+        };
+        let (spares, next_file_seq) = (&journal.spares, journal.from.file_seq);
+        let files = FileSet::new(file_set, room.clone(), spares, next_file_seq);
         let started = files.start(journal.from.group).await;
         started.map_err(|error| latch.trip("first file of a journal", &error))?;
         let parts = JournalParts {

@@ -204,3 +204,51 @@ fn a_topic_on_a_full_disk_can_be_deleted_and_a_kill_there_loses_nothing() {
     (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
     assert_eq!(broker.stop().code(), Some(0));
 }
+
+#[test]
+fn large_batches_on_a_disk_that_somebody_else_fills_wait_and_lose_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "200m") else {
+        eprintln!("SKIPPED: only root can mount a small file system");
+        return;
+    };
+    // Through a link, so that the broker's own log lies elsewhere.
+    std::fs::create_dir(tmpfs.0.join("data")).expect("a directory");
+    let data = dir.path().join("data");
+    std::os::unix::fs::symlink(tmpfs.0.join("data"), &data).expect("a link");
+    let flags = ["--cores", "0", "--set", "journal.file.bytes=4MiB"];
+    let no_reserve = ["--set", "disk.reserve.bytes=0"];
+    let flags = [&flags[..], &no_reserve].concat();
+    let broker = Broker::start(&data, &flags);
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.create_topic("t", PARTITIONS, &[]), 0);
+    let batch = batch_of(1, &[b'x'; 1_000_000]).bytes();
+    let mut load = Load { client, batch, acked: vec![0; PARTITIONS as usize] };
+    for round in 0..4 {
+        for _ in 0..3 {
+            (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
+        }
+        let ballast = tmpfs.0.join("ballast");
+        assert!(std::fs::write(&ballast, vec![b'b'; 300 << 20]).is_err(), "the disk is full");
+        let remover = std::thread::spawn({
+            let ballast = ballast.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(700));
+                std::fs::remove_file(ballast).expect("removed");
+            }
+        });
+        (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
+        remover.join().expect("no panic");
+        assert!(load.client.metadata("t").leaders.iter().all(|it| it.leader == 1), "{round}");
+    }
+    broker.kill();
+    let log = std::fs::read_to_string(log_of(&data)).expect("a log");
+    assert!(log.contains("a write failed") && !log.contains("offline"), "{log}");
+    let broker = Broker::start(&data, &flags);
+    let mut client = Client::connect(broker.address());
+    for (partition, acked) in (0..PARTITIONS).zip(load.acked) {
+        let stored = client.read_all("t", partition, 0).len() as i64;
+        assert!(stored >= acked, "partition {partition}: {stored} of {acked}");
+    }
+    assert_eq!(broker.stop().code(), Some(0));
+}

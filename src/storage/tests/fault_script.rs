@@ -124,8 +124,9 @@ impl Script {
             let gone = tp(MORTAL, 0);
             self.given.remove(&gone);
             self.home.live.borrow_mut().remove(&gone);
-            // Refused by a disk that fails: its files are found at the next start.
-            let _ = block_on(store.delete_log(gone));
+            // A disk that fails refuses it: its files are found at the next start.
+            let store = store.clone();
+            tasks.push(Box::pin(async move { store.delete_log(gone).await }));
         }
         if store.sync_due(self.home.clock.wall_ms()) {
             store.request_sync();

@@ -278,3 +278,23 @@ fn a_spare_journal_file_makes_room_for_a_checkpoint() {
     store.look_at_room();
     block_on(store.prewrite()).expect("written again");
 }
+
+#[test]
+fn a_spare_that_was_given_back_is_no_damage() {
+    use crate::storage::dump::{DataDir, Verdict};
+    let dir = tempfile::tempdir().expect("a directory");
+    let home = Home::new(Disk::Blocking, dir.path(), small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    append(&store, &home.log(&store, tp(1, 0)), 0);
+    commit_all(&store);
+    block_on(store.prewrite()).expect("a spare");
+    assert!(block_on(store.journal().files().give_back_spare()));
+    drop(store);
+    let live = home.live.borrow().keys().copied().collect();
+    let found = DataDir::open(dir.path(), Some(DIRECTORY_ID), Some(live)).expect("a directory");
+    for report in found.journal(0, true, &mut |_| {}) {
+        assert_eq!(report.verdict(), Verdict::Sound, "{report:?}");
+    }
+    assert_eq!(home.log(&home.open(), tp(1, 0)).borrow().log_end(), Offset(1));
+}

@@ -508,7 +508,9 @@ impl SegmentFiles {
         while open.len() >= self.limits.open_max.max(1) {
             let oldest = open.iter().min_by_key(|(_, held)| held.last_used.get());
             let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
-            open.remove(&oldest);
+            if let Some(closed) = open.remove(&oldest) {
+                closed.forget_index(); // who still wants the file does not want that
+            }
         }
         open.insert(key, segment.clone());
         segment

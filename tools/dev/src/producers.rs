@@ -17,7 +17,7 @@ pub fn compare(house: &House, rounds: u32) -> Result<(), Failure> {
     run(house
         .command(&bench)
         .args(["run", "--quiet", "--bootstrap", kafka.address(), "--batch-records", "15"])
-        .args(["--rate", "30MB/s", "--warmup", "0s", "--duration", "30s"]))?;
+        .args(["--rate", "30MB/s", "--warmup", "0s", "--duration", "90s"]))?;
     run(house.command("taskset").args(["-apc", "0", &kafka.pid().to_string()]))?;
     let null = format!("127.0.0.1:{}", free_port()?);
     let child = house

@@ -2,7 +2,7 @@
 //! take.
 //!
 //! One pass at a time in a store, of the log with the largest dirty share, as Kafka's cleaner. A pass
-//! is made of steps of less than a millisecond; after each it rests [`REST_FACTOR`] times as long as
+//! is made of steps of less than a millisecond; after each it rests `REST_FACTOR` times as long as
 //! the step took, so that it gets a quarter of an idle core's time and less of a busy one's, whose
 //! other tasks make a step take longer.
 

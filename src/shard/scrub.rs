@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cores_share_a_directorys_rate() {
+    fn the_cores_share_the_rate_of_a_directory() {
         assert_eq!(share_of(8 << 20, 4), 2 << 20);
         assert_eq!(share_of(1, 4), 1, "slow, but never still");
     }

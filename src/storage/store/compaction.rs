@@ -38,8 +38,7 @@ impl Store {
         Some(Compaction::new(log, files, plan, now.wall_ms, map_bytes_max))
     }
 
-    /// Does a little of a pass: reads and writes about as much as `STEP_BYTES` of
-    /// [`super::super::compaction`]. Call it until it is over or has given up.
+    /// Does a little of a pass: reads and writes about a quarter of a megabyte. Call it until it is over or has given up.
     ///
     /// # Errors
     /// `Failed` (a write or sync failed), or `Closing`.

@@ -9,5 +9,7 @@ pub mod crc;
 pub mod ids;
 pub mod limits;
 pub mod parallel;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod signal;
 pub mod varint;

@@ -150,7 +150,17 @@ impl SimDisk {
         let mut random = Random::new(seed);
         // Of 256: never, rarely, evenly, mostly, always.
         let odds = [0, 16, 128, 240, 256][(random.next() % 5) as usize];
-        let mut keep = || random.next() % 256 < odds;
+        self.after(|| random.next() % 256 < odds)
+    }
+
+    /// The same disk once more, all of it durable.
+    #[must_use]
+    pub fn copy(&self) -> Rc<SimDisk> {
+        self.after(|| true)
+    }
+
+    /// What is left if of all that is not durable only what `keep` says is.
+    fn after(&self, mut keep: impl FnMut() -> bool) -> Rc<SimDisk> {
         let names = self.names.borrow();
         let mut tree = names.durable.clone();
         for change in &names.pending {

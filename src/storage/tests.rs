@@ -2,6 +2,7 @@
 
 mod basics;
 mod bit_rot;
+mod campaign;
 mod compaction;
 mod crash;
 mod damage;

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use zerocopy::IntoBytes;
 
 use crate::base::limits::BLOCK_ALIGN;
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 use crate::base::signal::Event;
 use crate::io::buf::IoBuf;
 use crate::io::disk::{Disk, OpenOptions, is_out_of_room};
@@ -281,7 +283,7 @@ impl FileSet {
         // Durable before any group: an unreadable header then means that the file holds nothing.
         file.write_at(self.header_block(file_seq, group, flags), 0, true).await?;
         if known_len == 0 {
-            self.config.disk.sync_dir(&self.config.dir).await?;
+            self.sync_names().await?;
         }
         let mut files = self.files.borrow_mut();
         if let Some(old) = files.active.take() {
@@ -377,6 +379,14 @@ impl FileSet {
         file.datasync().await?;
         // Sequence 0 was never used: the header only remembers that the blocks are written.
         file.write_at(self.header_block(0, 0, FILE_PREWRITTEN), 0, true).await?;
+        self.sync_names().await
+    }
+
+    async fn sync_names(&self) -> io::Result<()> {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::MissingJournalDirectorySync) {
+            return Ok(());
+        }
         self.config.disk.sync_dir(&self.config.dir).await
     }
 

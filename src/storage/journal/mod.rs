@@ -210,10 +210,9 @@ impl Journal {
     /// Writes the group. A durable one is written so if nothing before it waits for a sync;
     /// otherwise a durable write alone would leave a hole before it, so the files are synced.
     pub(in crate::storage) async fn write(&self, sealed: &mut SealedGroup) -> std::io::Result<()> {
-        let clean = self.state.borrow().dirty.is_empty();
         let Placed { file, pos, .. } = &sealed.placed;
         let slices = std::mem::take(&mut sealed.slices);
-        file.write_slices_at(slices, *pos, sealed.durable && clean).await
+        file.write_slices_at(slices, *pos, self.writes_durably(sealed.durable)).await
     }
 
     /// The group is written, and so are `extents` that belong to it: makes all of it durable where

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::base::limits::BLOCK_ALIGN;
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 use crate::io::disk::{Disk, OpenOptions};
 use crate::io::file::File;
 use crate::record::StoredBatch;
@@ -192,6 +194,8 @@ impl JournalReader {
         let Some(header) = GroupHeader::peek(&head) else { return Ok(None) };
         let total = header.total_bytes();
         let right = header.file_seq() == file_seq && header.group() == self.expected;
+        #[cfg(feature = "planted-bugs")]
+        let right = right || is_planted(Bug::StaleBlockAccepted);
         if !right || self.pos + total > self.files[index].len {
             return Ok(None);
         }
@@ -241,6 +245,10 @@ impl JournalReader {
 
     /// The group `expected` is not there: was it ever durable?
     async fn judge_end(&mut self) -> Result<(), RecoveryError> {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::CorruptionAsTornTail) {
+            return Ok(());
+        }
         let current = self.current;
         let current_seq = current.and_then(|index| self.files[index].header).map(|header| header.0);
         for index in 0..self.files.len() {
@@ -360,6 +368,10 @@ fn is_whole(bytes: &Bytes, len: usize) -> bool {
     let Some(bytes) = bytes.get(..len) else { return false };
     let entries = GroupHeader::peek(bytes).and_then(|header| header.entries(bytes));
     let Some(entries) = entries else { return false };
+    #[cfg(feature = "planted-bugs")]
+    if is_planted(Bug::HalfGroupAccepted) {
+        return true;
+    }
     entries.iter().all(|entry| match entry.kind() {
         Some(EntryKind::Append) => {
             let range = entry.range();

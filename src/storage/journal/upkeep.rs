@@ -2,6 +2,8 @@
 //! group, where a replay begins, files that nothing needs any more.
 
 use crate::base::ids::{LeaderEpoch, Offset};
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 
 use super::super::error::{DiskFull, StorageError};
 use super::super::segment::SegmentKey;
@@ -143,7 +145,20 @@ impl Journal {
         Ok(Commit { members: Vec::new(), group: None, durable: true })
     }
 
+    /// Whether a group is written so that it is durable at once: nothing before it waits for a sync.
+    pub(super) fn writes_durably(&self, durable: bool) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::AckBeforeSync) {
+            return false;
+        }
+        durable && self.state.borrow().dirty.is_empty()
+    }
+
     pub(super) async fn sync_dirty(&self) -> std::io::Result<()> {
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::AckBeforeSync) {
+            return Ok(());
+        }
         let (extents, groups) = {
             let state = self.state.borrow();
             (state.dirty_extents.clone(), state.dirty.clone())

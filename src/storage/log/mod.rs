@@ -109,6 +109,8 @@ impl Log {
         clock: Clock,
         producer_ids_max: usize,
     ) -> Option<Log> {
+        #[cfg(feature = "planted-bugs")]
+        let state = &state.with_planted_bug();
         let epochs = EpochHistory::from_entries(state.epochs.clone())?;
         let producers = ProducerTable::from_image(&state.producers, producer_ids_max)?;
         let end = Offset(state.segment_end);

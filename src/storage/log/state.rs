@@ -75,6 +75,19 @@ impl LogState {
     }
 }
 
+#[cfg(feature = "planted-bugs")]
+impl LogState {
+    pub(super) fn with_planted_bug(&self) -> LogState {
+        use crate::base::planted::{Bug, is_planted};
+        let mut state = self.clone();
+        if is_planted(Bug::OffsetReuse) && self.log_start == self.segment_end {
+            let end = self.segments.last().map_or(0, |last| last.base_offset);
+            (state.log_start, state.segment_end) = (end, end);
+        }
+        state
+    }
+}
+
 impl Log {
     /// The state as of the segments' end: what lies behind it comes back from the journal, if it
     /// was durable. `next_entry` is the journal's next place, for a log of which nothing waits.

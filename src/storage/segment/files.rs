@@ -12,6 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::limits::BLOCK_ALIGN;
 use crate::base::parallel::run_parallel;
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 use crate::io::disk::{Disk, OpenOptions};
 use crate::io::file::File;
 
@@ -226,7 +228,10 @@ impl SegmentFiles {
     /// The open file of a segment that the large lane may write to: one whose name is durable.
     /// Says also whether there are writes to it that no sync has covered.
     pub(in crate::storage) fn for_large(&self, key: SegmentKey) -> Option<(Rc<OpenSegment>, bool)> {
-        if self.unsynced_names.borrow().contains_key(&key) {
+        let is_named = !self.unsynced_names.borrow().contains_key(&key);
+        #[cfg(feature = "planted-bugs")]
+        let is_named = is_named || is_planted(Bug::LargeBatchBeforeName);
+        if !is_named {
             return None;
         }
         Some((self.held(key)?, !self.is_synced(key)))
@@ -243,6 +248,8 @@ impl SegmentFiles {
         // All of them, whatever is noted: a sync of somebody else's may be under way.
         let dir = self.partition_dir(key.topic_partition);
         let dirs: Vec<&Path> = dir.ancestors().take(4).collect();
+        #[cfg(feature = "planted-bugs")]
+        let dirs = if is_planted(Bug::MissingDirectorySync) { Vec::new() } else { dirs };
         for dir in dirs.into_iter().rev() {
             self.disk.sync_dir(dir).await?;
         }
@@ -272,6 +279,8 @@ impl SegmentFiles {
         for synced in run_parallel(SYNCS_AT_ONCE, syncs).await {
             synced?;
         }
+        #[cfg(feature = "planted-bugs")]
+        dirs.retain(|_| !is_planted(Bug::MissingDirectorySync));
         for dir in dirs {
             missing_is_none(self.disk.sync_dir(&dir).await)?;
         }

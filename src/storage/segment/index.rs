@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::base::crc::{crc32c, crc32c_append};
 use crate::base::ids::Offset;
 use crate::base::limits::BLOCK_ALIGN;
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 
 use super::block::block_bytes;
 
@@ -117,13 +119,19 @@ pub(in crate::storage) fn decode(
     file_bytes: u64,
 ) -> Option<Vec<IndexEntry>> {
     let len = (mark.count as usize).checked_mul(INDEX_ENTRY_BYTES)?;
-    if bodies_crc(0, bytes.get(..len)?) != mark.crc {
+    let is_marked = bodies_crc(0, bytes.get(..len)?) == mark.crc;
+    #[cfg(feature = "planted-bugs")]
+    let is_marked = is_marked || is_planted(Bug::IndexNewerThanLog);
+    if !is_marked {
         return None;
     }
     let stored = <[StoredEntry]>::ref_from_bytes(bytes.get(..len)?).ok()?;
     let mut entries: Vec<IndexEntry> = Vec::with_capacity(stored.len());
     for (stored, number) in stored.iter().zip(0..) {
-        if stored.crc.get() != checksum(stored, segment, number) {
+        let is_whole = stored.crc.get() == checksum(stored, segment, number);
+        #[cfg(feature = "planted-bugs")]
+        let is_whole = is_whole || is_planted(Bug::IndexNewerThanLog);
+        if !is_whole {
             return None;
         }
         let entry = IndexEntry {
@@ -134,7 +142,10 @@ pub(in crate::storage) fn decode(
             max_timestamp_so_far: stored.max_timestamp_so_far.get(),
         };
         let rises = entries.last().is_none_or(|last| last.base_offset < entry.base_offset);
-        if !rises || entry.pos + entry.block_bytes() > file_bytes {
+        let fits = rises && entry.pos + entry.block_bytes() <= file_bytes;
+        #[cfg(feature = "planted-bugs")]
+        let fits = fits || is_planted(Bug::IndexNewerThanLog);
+        if !fits {
             return None;
         }
         entries.push(entry);

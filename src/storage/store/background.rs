@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use crate::base::parallel::run_parallel;
 use crate::io::disk::is_out_of_room;
+#[cfg(feature = "planted-bugs")]
+use crate::base::planted::{Bug, is_planted};
 
 use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;
@@ -332,6 +334,10 @@ impl Store {
         });
         // The older copy must stay good.
         self.journal.release_before(turns.last.file_seq);
+        #[cfg(feature = "planted-bugs")]
+        if is_planted(Bug::JournalFreedTooEarly) {
+            self.journal.release_before(image.from.file_seq);
+        }
         self.journal.forget_synced(|key| self.files.is_synced(key));
         // These had left their logs before the checkpoint before this one: neither names them.
         let unnamed = self.garbage.replace(image.garbage);

@@ -1,6 +1,11 @@
 //! A store under a random scheduler on a simulated disk: appends, reads and every background step
 //! interleaved at each disk call, kills and power cuts at any moment, and a model of what must hold.
 
+mod flips;
+mod stores;
+
+use std::collections::BTreeMap;
+
 use super::*;
 use futures_lite::future::yield_now;
 
@@ -8,6 +13,7 @@ use crate::io::sim_disk::SimDisk;
 use crate::io::{SimFault, SimOp};
 use crate::storage::epoch_history::EpochHistory;
 use crate::storage::producer_table::ProducerTable;
+use stores::Stores;
 
 /// Numbers from a seed (SplitMix64).
 pub(super) struct Random(u64);
@@ -50,6 +56,8 @@ struct Model {
     end: Offset,
     written: Offset,
     durable: Offset,
+    /// The durable end that a group on the disk speaks of.
+    attested: Offset,
     log_start: Offset,
     /// What the start will not fall behind again, and the group that makes it `log_start`.
     durable_start: Offset,
@@ -75,18 +83,27 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) home: Home,
     pub(super) disk: Rc<SimDisk>,
-    models: HashMap<TopicPartition, Model>,
+    models: BTreeMap<TopicPartition, Model>,
     tag: u64,
     epoch: i32,
     time_ms: i64,
     pub(super) truncates: bool,
     pub(super) retains: bool,
+    /// Starts with other numbers of shards.
+    pub(super) reshards: bool,
+    /// Levels of durability, segment sizes and retention change while records come in.
+    pub(super) reconfigures: bool,
+    /// Before some starts, one with a flipped bit is tried on a copy of the disk.
+    pub(super) flips: bool,
+    /// A number for each step: what was chosen and what came of it.
+    pub(super) trace: Vec<u64>,
     closed: bool,
     faulty: bool,
     large_percent: u64,
     /// Bytes that went through the large lane.
     pub(super) large_bytes: u64,
     pub(super) starts_moved: u64,
+    pub(super) flips_refused: u64,
 }
 
 impl World {
@@ -104,20 +121,10 @@ impl World {
         config.index_entries_max = [3, 40, 5 << 18][random.below(3) as usize];
         config.read_ahead_bytes = [0, 20 << 10, 8 << 20][random.below(3) as usize];
         let (home, disk) = Home::simulated(config);
-        let mut models = HashMap::new();
+        let mut models = BTreeMap::new();
         for partition in 0..=random.below(4) as i32 {
             let tp = tp(1, partition);
-            let log_config = LogConfig {
-                segment_bytes: [16 << 10, 64 << 10, 1 << 20, 4 << 20][random.below(4) as usize],
-                segment_ms: [50, i64::MAX][random.below(2) as usize],
-                flush_messages: [1, 1, 10, i64::MAX][random.below(4) as usize],
-                flush_ms: [5, i64::MAX][random.below(2) as usize],
-                retention_ms: [-1, 500, 5000][random.below(3) as usize],
-                retention_bytes: [-1, 0, 100_000][random.below(3) as usize],
-                file_delete_delay_ms: [0, 20][random.below(2) as usize],
-                compaction: None,
-            };
-            home.live(tp, log_config);
+            home.live(tp, any_log_config(&mut random));
             models.insert(tp, Model::default());
         }
         disk.yield_at_every_call();
@@ -132,23 +139,32 @@ impl World {
             time_ms: 0,
             truncates: false,
             retains: false,
+            reshards: false,
+            reconfigures: false,
+            flips: false,
+            trace: Vec::new(),
             closed: false,
             faulty: false,
             large_percent,
             large_bytes: 0,
             starts_moved: 0,
+            flips_refused: 0,
         }
     }
 
     /// One life of the broker: opens, checks, works for a while, ends as told. Says whether the
     /// store failed on the way.
     pub(super) fn live_once(&mut self, steps: u64, end: End) -> bool {
-        match self.home.recover_and_open() {
-            Ok((store, report)) => {
+        if self.flips && self.random.chance(50) {
+            self.try_with_a_flipped_bit();
+        }
+        let shards = if self.reshards { 1 + self.random.below(3) as u16 } else { 1 };
+        match self.home.recover_and_open_shards(shards) {
+            Ok((stores, report)) => {
                 if std::mem::take(&mut self.closed) {
                     assert_eq!(report.groups_replayed, 0, "a clean start replays nothing");
                 }
-                self.work(store, steps, end)
+                self.work(&Stores::new(stores), steps, end)
             }
             Err(error) => panic!("recovery refused: {error}"),
         }
@@ -170,7 +186,7 @@ impl World {
         self.disk.plan_fault(op, after, lasting, fault);
         self.faulty = true;
         let failed = match self.home.recover_and_try_to_open() {
-            Ok(store) => self.work(store, steps, End::Kill),
+            Ok(store) => self.work(&Stores::new(vec![store]), steps, End::Kill),
             Err(_) => true,
         };
         self.disk.clear_faults();
@@ -189,67 +205,90 @@ impl World {
         }
     }
 
-    pub(super) fn work(&mut self, store: Rc<Store>, steps: u64, end: End) -> bool {
-        self.check_recovered(&store);
+    fn work(&mut self, stores: &Stores, steps: u64, end: End) -> bool {
+        self.check_recovered(stores);
         self.epoch += 1;
         let acks = Rc::new(RefCell::new(Vec::new()));
-        let mut tasks = tasks(&store, &acks);
+        let mut tasks: Vec<Task> = stores.all().iter().flat_map(|it| tasks(it, &acks)).collect();
         for tp in self.logs() {
-            let log = self.home.log(&store, tp);
+            let store = stores.of(tp);
+            let log = self.home.log(store, tp);
             log.borrow_mut().start_epoch(store.journal(), LeaderEpoch(self.epoch));
         }
         for _ in 0..steps {
-            self.act(&store);
+            self.act(stores);
             let number = self.random.below(tasks.len() as u64) as usize;
             let polled = block_on(poll_once(&mut tasks[number]));
-            self.note_acks(&store, &acks);
+            self.note_acks(stores, &acks);
             if self.retains {
-                self.note_starts(&store);
+                self.note_starts(stores);
             }
+            self.note_step(stores);
             if let Some(result) = polled {
                 result.expect_err("a loop ends only by failing");
             }
-            if store.failed().is_some() {
+            if stores.failed() {
                 break;
             }
         }
-        if store.failed().is_some() {
-            self.expect_silence(&store, &acks);
+        let failed = stores.failed();
+        if failed {
+            self.expect_silence(stores, &acks);
         }
-        let failed = store.failed().is_some();
-        self.large_bytes += store.copy_ledger().bytes_large();
+        self.large_bytes +=
+            stores.all().iter().map(|it| it.copy_ledger().bytes_large()).sum::<u64>();
         match end {
             End::Kill => {}
             _ if failed => {}
             End::PowerCut => self.cut_power(),
-            End::Close => {
-                store.begin_close();
-                let mut left = 10_000;
-                while !tasks.is_empty() {
-                    tasks.retain_mut(|task| match block_on(poll_once(task)) {
-                        None => true,
-                        Some(ended) => {
-                            assert!(matches!(ended, Err(StorageError::Closing)), "{ended:?}");
-                            false
-                        }
-                    });
-                    left -= 1;
-                    assert!(left > 0, "{} loops do not end", tasks.len());
-                }
-                self.note_acks(&store, &acks);
-                assert_eq!(store.journal().staged_bytes(), 0, "everything came to rest");
-                block_on(store.close()).expect("close");
-                self.closed = true;
-            }
+            End::Close => self.close(stores, tasks, &acks),
         }
         failed
     }
 
+    fn close(&mut self, stores: &Stores, mut tasks: Vec<Task>, acks: &Acks) {
+        stores.all().iter().for_each(|store| store.begin_close());
+        let mut left = 10_000;
+        while !tasks.is_empty() {
+            tasks.retain_mut(|task| match block_on(poll_once(task)) {
+                None => true,
+                Some(ended) => {
+                    assert!(matches!(ended, Err(StorageError::Closing)), "{ended:?}");
+                    false
+                }
+            });
+            left -= 1;
+            assert!(left > 0, "{} loops do not end", tasks.len());
+        }
+        self.note_acks(stores, acks);
+        for store in stores.all() {
+            assert_eq!(store.journal().staged_bytes(), 0, "everything came to rest");
+            block_on(store.clone().close()).expect("close");
+        }
+        self.closed = true;
+    }
+
+    /// What the step did, in a number: where the random choices are, what the disk was asked, how
+    /// far the logs are.
+    fn note_step(&mut self, stores: &Stores) {
+        let mut step = self.random.0 ^ self.disk.op_count(SimOp::Any).rotate_left(32);
+        for (tp, model) in &self.models {
+            let staged = stores.of(*tp).journal().staged_bytes() as u64;
+            for number in
+                [staged, model.end.0 as u64, model.written.0 as u64, model.durable.0 as u64]
+            {
+                step = step.wrapping_mul(0x0100_0000_01B3) ^ number;
+            }
+        }
+        self.trace.push(step);
+    }
+
     /// A failed store acknowledges nothing, whatever the disk says from now on.
-    fn expect_silence(&mut self, store: &Rc<Store>, acks: &Acks) {
-        self.note_acks(store, acks);
+    fn expect_silence(&mut self, stores: &Stores, acks: &Acks) {
+        self.note_acks(stores, acks);
         self.disk.clear_faults();
         for tp in self.logs() {
+            let store = stores.of(tp);
             let log = self.home.log(store, tp);
             let ends = (log.borrow().written_end(), log.borrow().durable_end());
             log.borrow_mut().append(store.journal(), &batch(0, 1, 10, 0), leader(self.epoch));
@@ -269,10 +308,11 @@ impl World {
     }
 
     /// Something that a partition would do.
-    fn act(&mut self, store: &Rc<Store>) {
+    fn act(&mut self, stores: &Stores) {
         self.home.time.advance_ms(self.random.below(3) as u32);
         let logs = self.logs();
         let tp = logs[self.random.below(logs.len() as u64) as usize];
+        let store = stores.of(tp);
         let log = self.home.log(store, tp);
         match self.random.below(100) {
             0..40 if store.journal().has_room() => self.append(store, tp, &log),
@@ -280,8 +320,17 @@ impl World {
             50..55 if store.sync_due(self.home.clock.wall_ms()) => store.request_sync(),
             55 if self.truncates => self.cut(store, tp, &log),
             56..60 if self.retains => self.retain(store, tp, &log),
+            60 if self.reconfigures => self.reconfigure(tp, &log),
+            // What changes a log beside its appends and reads (compaction) has its place here,
+            // behind a habit of its own, and what must hold after it in `check_recovered`.
             _ => {}
         }
+    }
+
+    fn reconfigure(&mut self, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
+        let config = any_log_config(&mut self.random);
+        self.home.live(tp, config.clone());
+        log.borrow_mut().set_config(config);
     }
 
     fn append(&mut self, store: &Rc<Store>, tp: TopicPartition, log: &Rc<RefCell<Log>>) {
@@ -336,6 +385,7 @@ impl World {
             model.end = end;
             model.written = model.written.min(end);
             model.durable = model.durable.min(end);
+            model.attested = model.attested.min(end);
             model.log_start = model.log_start.min(end);
             model.durable_start = model.durable_start.min(end);
             model.was_cut = true;
@@ -359,8 +409,9 @@ impl World {
     }
 
     /// Starts that have become durable are told to readers, and their segments go.
-    fn note_starts(&mut self, store: &Rc<Store>) {
+    fn note_starts(&mut self, stores: &Stores) {
         for (tp, model) in &mut self.models {
+            let store = stores.of(*tp);
             let durable = step(store.journal().until_durable(model.start_group));
             if model.durable_start < model.log_start && durable.is_some_and(|it| it.is_ok()) {
                 model.durable_start = model.log_start;
@@ -428,10 +479,12 @@ impl World {
         assert_eq!(found, whole.map(|sent| sent.batch.max_timestamp()).max(), "{tp}");
     }
 
-    fn note_acks(&mut self, store: &Rc<Store>, acks: &Acks) {
+    fn note_acks(&mut self, stores: &Stores, acks: &Acks) {
         for group in acks.borrow_mut().drain(..) {
+            self.note_attested(stores, &group);
             for member in group.members {
                 let model = self.models.get_mut(&member.topic_partition).expect("known");
+                let store = stores.of(member.topic_partition);
                 let end = model.end;
                 assert!(member.written_end <= end && member.durable_end <= member.written_end);
                 model.written = model.written.max(member.written_end);
@@ -445,9 +498,9 @@ impl World {
 
     /// After a recovery: nothing that was acknowledged is missing, nothing is half there, and what
     /// is there is what was sent. The model goes on from there.
-    fn check_recovered(&mut self, store: &Rc<Store>) {
+    fn check_recovered(&mut self, stores: &Stores) {
         for tp in self.logs() {
-            let log = self.home.log(store, tp);
+            let log = self.home.log(stores.of(tp), tp);
             let model = self.models.get_mut(&tp).expect("known");
             let end = log.borrow().log_end();
             if !model.unsettled {
@@ -486,12 +539,25 @@ impl World {
                 check_derived(&log.borrow(), &model.batches);
             }
             model.end = end;
-            (model.written, model.durable) = (end, end);
+            (model.written, model.durable, model.attested) = (end, end, end);
             (model.durable_start, model.start_group) = (model.log_start, 0);
             // Sequences go on behind what was lost, under another id.
             model.sequence = 0;
             model.producer += 1;
         }
+    }
+}
+
+fn any_log_config(random: &mut Random) -> LogConfig {
+    LogConfig {
+        segment_bytes: [16 << 10, 64 << 10, 1 << 20, 4 << 20][random.below(4) as usize],
+        segment_ms: [50, i64::MAX][random.below(2) as usize],
+        flush_messages: [1, 1, 10, i64::MAX][random.below(4) as usize],
+        flush_ms: [5, i64::MAX][random.below(2) as usize],
+        retention_ms: [-1, 500, 5000][random.below(3) as usize],
+        retention_bytes: [-1, 0, 100_000][random.below(3) as usize],
+        file_delete_delay_ms: [0, 20][random.below(2) as usize],
+        compaction: None,
     }
 }
 

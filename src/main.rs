@@ -12,7 +12,8 @@ use thalweg::config::source::process_environment;
 use thalweg::server::broker;
 use tracing_subscriber::EnvFilter;
 
-fn main() -> ExitCode {
+/// Runs the command that was given.
+pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Start(flags) => start(&flags),
         Command::Config(ConfigCommand::Explain(flags)) => explain(&flags),

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use crate::base::parallel::run_parallel;
-use crate::io::disk::is_out_of_room;
 #[cfg(feature = "planted-bugs")]
 use crate::base::planted::{Bug, is_planted};
+use crate::io::disk::is_out_of_room;
 
 use super::super::checkpoint::{Checkpoint, JournalStart};
 use super::super::error::StorageError;

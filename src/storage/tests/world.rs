@@ -184,7 +184,7 @@ impl World {
             false => SimFault::Partial(errno),
         };
         self.disk.plan_fault(op, after, lasting, fault);
-        self.faulty = true;
+        (self.faulty, self.closed) = (true, false);
         let failed = match self.home.recover_and_try_to_open() {
             Ok(store) => self.work(&Stores::new(vec![store]), steps, End::Kill),
             Err(_) => true,
@@ -206,7 +206,9 @@ impl World {
     }
 
     fn work(&mut self, stores: &Stores, steps: u64, end: End) -> bool {
-        self.check_recovered(stores);
+        if !self.check_recovered(stores) {
+            return true;
+        }
         self.epoch += 1;
         let acks = Rc::new(RefCell::new(Vec::new()));
         let mut tasks: Vec<Task> = stores.all().iter().flat_map(|it| tasks(it, &acks)).collect();
@@ -497,8 +499,9 @@ impl World {
     }
 
     /// After a recovery: nothing that was acknowledged is missing, nothing is half there, and what
-    /// is there is what was sent. The model goes on from there.
-    fn check_recovered(&mut self, stores: &Stores) {
+    /// is there is what was sent. The model goes on from there. Says whether a failing disk let it
+    /// look.
+    fn check_recovered(&mut self, stores: &Stores) -> bool {
         for tp in self.logs() {
             let log = self.home.log(stores.of(tp), tp);
             let model = self.models.get_mut(&tp).expect("known");
@@ -514,7 +517,11 @@ impl World {
             if model.unsettled {
                 // Either way is right; go on from what is there.
                 let start = log.borrow().log_start();
-                model.batches = found_batches(&log.borrow(), read_all(&log, start, 20_000));
+                let stored = match try_read_all(&log, start, 20_000) {
+                    Err(StorageError::Read { .. }) if self.faulty => return false,
+                    stored => stored.expect("read"),
+                };
+                model.batches = found_batches(&log.borrow(), stored);
                 model.log_start = start;
                 model.unsettled = false;
                 model.was_cut = true;
@@ -545,6 +552,7 @@ impl World {
             model.sequence = 0;
             model.producer += 1;
         }
+        true
     }
 }
 

@@ -5,6 +5,7 @@
 mod broker;
 mod check;
 mod clients;
+mod durability;
 mod house;
 mod kafka;
 mod loadgen;
@@ -66,6 +67,10 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Worlds on a simulated disk: kills, power cuts, faults, flipped bits, each from its seed.
+    Sim(durability::Simulation),
+    /// Cut the power under a broker on a real file system, again and again (needs root).
+    PowerCut(durability::PowerCuts),
     /// A store's life with a fault at every one of its disk operations.
     Faults,
     /// Run every fuzz target.
@@ -136,6 +141,8 @@ fn run(command: Command, house: &House) -> Result<(), Failure> {
         Command::Loadgen => loadgen::test(house),
         Command::Background { rounds } => suites::background(house, rounds),
         Command::Crash { cycles, seed } => suites::crash(house, cycles, seed),
+        Command::Sim(wish) => durability::simulate(house, &wish),
+        Command::PowerCut(wish) => durability::cut_power(house, &wish),
         Command::Faults => suites::faults(house),
         Command::Fuzz { minutes } => suites::fuzz(house, minutes),
         Command::Bench { filter } => suites::bench(house, filter.as_deref()),

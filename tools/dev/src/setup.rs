@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::house::{During, Failure, House, run, step};
 use crate::versions::{
     BROWSER_PACKAGES, BUILD_PACKAGES, CARGO_DENY, CARGO_FUZZ, CARGO_MACHETE, CHECK_PACKAGES,
-    CLIENT_PACKAGES, CargoTool, GO_TOOLCHAIN, KAFKA, Package, TYPOS,
+    CLIENT_PACKAGES, CargoTool, EXT4_PACKAGES, GO_TOOLCHAIN, KAFKA, Package, TYPOS, XFS_PACKAGES,
 };
 
 pub fn everything(house: &House) -> Result<(), Failure> {
@@ -45,6 +45,16 @@ pub fn for_pages(house: &House) -> Result<(), Failure> {
     }
     step("setup for the pages");
     packages(house, &[&BROWSER_PACKAGES])
+}
+
+/// What power cuts on ext4 need.
+pub fn for_ext4(house: &House) -> Result<(), Failure> {
+    packages(house, &[&EXT4_PACKAGES])
+}
+
+/// What power cuts on XFS need.
+pub fn for_xfs(house: &House) -> Result<(), Failure> {
+    packages(house, &[&XFS_PACKAGES])
 }
 
 /// What fuzzing needs.

@@ -27,6 +27,7 @@ pub fn test(house: &House, cycles: u32) -> Result<(), Failure> {
     in_turn(house, &programs)?;
     crate::loadgen::test(house)?;
     kill_again_and_again(house, &programs, cycles, None)?;
+    crate::durability::cut_power_in_test(house, &programs)?;
     step("everything passed");
     Ok(())
 }

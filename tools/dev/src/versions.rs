@@ -63,3 +63,9 @@ pub const CHECK_PACKAGES: [Package; 1] =
 /// For opening the load generator's pages: the smallest browser that Debian has (100 MB to fetch).
 pub const BROWSER_PACKAGES: [Package; 1] =
     [package("chromium-headless-shell", &["chromium-headless-shell", "--version"])];
+
+/// For power cuts on ext4.
+pub const EXT4_PACKAGES: [Package; 1] = [package("e2fsprogs", &["mkfs.ext4", "-V"])];
+
+/// For power cuts on XFS.
+pub const XFS_PACKAGES: [Package; 1] = [package("xfsprogs", &["mkfs.xfs", "-V"])];

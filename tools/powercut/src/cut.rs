@@ -125,7 +125,8 @@ impl<'a> Cutter<'a> {
             let start = Instant::now();
             let disk = self.disk_at(at, &mut Random::new(seed)).map_err(during("a cut's disk"))?;
             let promises = Promises::of(&self.entries[..at]);
-            if let Err(what) = self.look(disk, &promises, &mut Random::new(seed ^ 1)) {
+            let looked = self.look(disk, &promises, &mut Random::new(seed ^ 1));
+            if let Err(what) = looked {
                 return Ok(Some(format!(
                     "power cut {} of {}, after entry {at}: {what}",
                     self.done + 1,

@@ -133,9 +133,10 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if self.disk.take().is_some() {
+        if let Some(disk) = self.disk.take() {
             // Lazily, for whatever may still hold it: the namespace goes with the process.
             let _ = shell::run("umount", &["--lazy".as_ref(), self.at.as_os_str()]);
+            drop(disk);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::FileSystem;
 use crate::shell;
 
 impl FileSystem {
+    /// As `mount -t` wants it.
     pub fn name(self) -> &'static str {
         match self {
             FileSystem::Ext4 => "ext4",
@@ -16,6 +17,7 @@ impl FileSystem {
         }
     }
 
+    /// The program that makes one.
     pub fn mkfs(self) -> &'static str {
         match self {
             FileSystem::Ext4 => "mkfs.ext4",

@@ -48,7 +48,9 @@ const CUTS_A_WORKLOAD: u32 = 250;
 /// A file system to lose power under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FileSystem {
+    /// ext4.
     Ext4,
+    /// XFS.
     Xfs,
 }
 
@@ -137,6 +139,9 @@ fn record_and_cut(args: &Args, random: &mut Random, cuts: u32) -> Result<Option<
     let mut cutter = Cutter::new(&rig, recipe, from, cuts, random)?;
     let violation = cutter.all()?;
     println!("{} in {:.1} s", cutter.summary(), start.elapsed().as_secs_f64());
-    rig.remove()?;
+    if violation.is_none() {
+        // After a failure everything stays, for whoever looks into it.
+        rig.remove()?;
+    }
     Ok(violation)
 }

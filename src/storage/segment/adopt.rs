@@ -50,6 +50,7 @@ pub(in crate::storage) async fn adopt_next(
                     let closed = seal(files, log, *snapshot).await;
                     closed.map_err(|error| files.latch().trip("close of a segment", &error))?;
                 }
+                write_again(files, key, pos).await?;
                 files.note_found(key);
                 log.borrow_mut().adopt((key, pos), count, now_ms);
                 return Ok(Adopted::Block);
@@ -84,6 +85,23 @@ async fn look(
     let payload = payload.filter(|it| fronts_crc_of(it) == Some(header.fronts_crc()));
     let Some(payload) = payload else { return Ok(Match::Other) };
     Ok(log.borrow().match_payload(header.base_offset(), payload))
+}
+
+/// Writes a block that was found over itself. That it can be read does not say that a sync will
+/// put it on the disk: where an earlier one failed, the kernel keeps the bytes and takes them for
+/// written, and a block would be gone after all when its journal is.
+async fn write_again(files: &SegmentFiles, key: SegmentKey, pos: u64) -> Result<(), StorageError> {
+    let head = read_block(files, key, pos, BLOCK_ALIGN).await?;
+    let header = head.as_ref().and_then(|head| BlockHeader::find(head, key.topic_partition));
+    let len = header.map_or(0, |header| header.block_bytes() as usize);
+    let block = read_block(files, key, pos, len).await?.filter(|block| !block.is_empty());
+    let written = match block {
+        Some(block) => files.open(key).await.map(|segment| (segment, block)),
+        None => Err(std::io::ErrorKind::InvalidData.into()),
+    };
+    let failed = |error| files.latch().trip("write of a segment that was found", &error);
+    let (segment, block) = written.map_err(failed)?;
+    segment.file().write_at(block, pos, false).await.map_err(failed)
 }
 
 /// `len` bytes at `pos` of a segment file; `None` if there are not so many.

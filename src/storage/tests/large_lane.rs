@@ -4,6 +4,7 @@
 use super::*;
 use crate::io::disk::OpenOptions;
 use crate::io::sim_disk::SimDisk;
+use crate::io::{SimFault, SimOp};
 
 const LARGE_VALUE_BYTES: usize = 100_000;
 const SEGMENT: &str = "/data/topics/01010101010101010101010101010101/0/00000000000000000000.log";
@@ -53,6 +54,26 @@ fn recovered(home: &Home) -> Vec<u64> {
 
 fn cut_power(home: &mut Home, disk: &SimDisk) {
     home.disk = Disk::Sim(disk.crash(7));
+}
+
+/// A failed sync leaves in memory what is not on the disk, and no later sync writes it. Who reads
+/// it back after a restart of the process must not take it for durable.
+#[test]
+fn what_a_failed_sync_left_in_memory_is_written_again_by_the_next_start() {
+    for seed in 0..20 {
+        let (mut home, disk, store, log) = with_open_lane(1);
+        append(&store, &log, &small(1));
+        commit_all(&store);
+        background(&store).expect("written behind");
+        append(&store, &log, &large(2));
+        disk.plan_fault(SimOp::Sync, 0, true, SimFault::Error(libc::EIO));
+        block_on(store.commit_group()).expect_err("the segment cannot be synced");
+        assert!(disk.op_count(SimOp::Sync) > 0);
+        disk.clear_faults();
+        assert_eq!(recovered(&home), [0, 1, 2], "in memory it is");
+        home.disk = Disk::Sim(disk.crash(seed));
+        assert_eq!(recovered(&home), [0, 1, 2], "seed {seed}");
+    }
 }
 
 #[test]

@@ -175,6 +175,11 @@ impl World {
     pub(super) fn live_with_fault(&mut self, steps: u64) -> bool {
         let ops = [SimOp::Write, SimOp::Sync, SimOp::Any, SimOp::Resize, SimOp::Name, SimOp::Open];
         let op = ops[self.random.below(ops.len() as u64) as usize];
+        self.live_with_failing(op, steps)
+    }
+
+    /// As [`World::live_with_fault`], with an operation of this kind.
+    pub(super) fn live_with_failing(&mut self, op: SimOp, steps: u64) -> bool {
         let bound = [5, 50, 500][self.random.below(3) as usize];
         let after = self.random.below(bound);
         let lasting = self.random.chance(50);

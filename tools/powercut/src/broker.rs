@@ -68,14 +68,26 @@ impl Recipe {
             }
         });
         let mut broker = Broker { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let line = lines.recv_timeout(self.patience).map_err(|_| {
-            let status = broker.child.try_wait();
-            format!("the start failed ({status:?}), see {}", self.log.display())
-        })?;
+        let line = match lines.recv_timeout(self.patience) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                return Err(format!("the start took longer than {:?}", self.patience));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = broker.child.wait().map_err(during("waiting"))?;
+                return Err(format!("the start failed with {status}: {}", last_line(&self.log)));
+            }
+        };
         let address = line.strip_prefix("thalweg ready on ").and_then(|text| text.parse().ok());
         broker.address = address.ok_or_else(|| format!("the broker says {line:?}"))?;
         Ok(broker)
     }
+}
+
+/// What the broker said last.
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().last().unwrap_or_default().to_owned()
 }
 
 impl Broker {

@@ -13,7 +13,7 @@ use crate::writers::{Sent, Writers};
 
 /// Starts of the broker, and how long each of its lives is.
 const LIVES: usize = 5;
-const LIFE: Duration = Duration::from_millis(1_600);
+const LIFE: Duration = Duration::from_millis(1_400);
 /// A place that got fewer batches acknowledged was not tested.
 const ACKED_MIN: usize = 20;
 

@@ -19,7 +19,7 @@ pub fn batch(place: Place, number: usize) -> RawBatch {
     let is_large = match place.topic().size {
         Size::Small => false,
         Size::Large => true,
-        Size::Mixed => number % 16 == 5,
+        Size::Mixed => number % 48 == 5,
     };
     let mut value = format!("{}#{number}#", place.name()).into_bytes();
     let pattern = (number % 251) as u8;
@@ -103,9 +103,9 @@ fn write(
     let mut client = Client::connect(address);
     let mut waiting = VecDeque::new();
     let (in_flight, pause) = match sent.place.topic().size {
-        Size::Small => (3, Duration::from_millis(1)),
+        Size::Small => (3, Duration::from_millis(4)),
         Size::Large => (4, Duration::from_millis(80)),
-        Size::Mixed => (3, Duration::from_millis(5)),
+        Size::Mixed => (3, Duration::from_millis(8)),
     };
     loop {
         while waiting.len() < in_flight && !stop.load(Ordering::Relaxed) {

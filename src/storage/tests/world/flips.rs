@@ -40,7 +40,17 @@ impl World {
         match home.recover_and_open_shards(1) {
             Ok((stores, _)) => self.check_damaged(&home, &Stores::new(stores), &path),
             Err(RecoveryError::Io { path, error }) => panic!("{}: {error}", path.display()),
-            Err(_) => self.flips_refused += 1,
+            Err(error) => {
+                let other = path.with_extension(if path.extension().is_some_and(|it| it == "a") {
+                    "b"
+                } else {
+                    "a"
+                });
+                let spare = path.parent() == Some(&self.home.dir.join("checkpoint"))
+                    && block_on(home.disk.exists(&other)).expect("looked up");
+                assert!(!spare, "one copy of a checkpoint is enough: {error}");
+                self.flips_refused += 1;
+            }
         }
     }
 
@@ -67,8 +77,11 @@ impl World {
     /// A byte of something that was written, mostly in a journal.
     fn pick_byte(&mut self, disk: &Rc<SimDisk>) -> Option<(PathBuf, u64)> {
         let disk = Disk::Sim(disk.clone());
-        let journal = self.home.dir.join("journal");
-        let root = if self.random.chance(60) { journal } else { self.home.dir.clone() };
+        let root = match self.random.below(10) {
+            0..5 => self.home.dir.join("journal"),
+            5..7 => self.home.dir.join("checkpoint"),
+            _ => self.home.dir.clone(),
+        };
         let mut files = Vec::new();
         files_below(&disk, &root, &mut files);
         for _ in 0..20 {

@@ -15,12 +15,13 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// An orderly stop that takes longer is one too.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Small journal files that are used again soon, and retention that looks all the time.
-const SETTINGS: [&str; 5] = [
+/// Small journal files that are used again soon, retention and compaction that look all the time.
+const SETTINGS: [&str; 6] = [
     "journal.file.bytes=4MiB",
     "journal.file.count=3",
     "log.retention.check.interval.ms=50",
     "log.segment.delete.delay.ms=100",
+    "log.cleaner.backoff.ms=100",
     "log.level=warn",
 ];
 

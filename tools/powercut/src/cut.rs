@@ -125,7 +125,7 @@ impl<'a> Cutter<'a> {
             let start = Instant::now();
             let disk = self.disk_at(at, &mut Random::new(seed)).map_err(during("a cut's disk"))?;
             let promises = Promises::of(&self.entries[..at]);
-            let looked = self.look(disk, &promises, &mut Random::new(seed ^ 1));
+            let looked = self.look(disk, &promises, &mut Random::new(seed ^ 1))?;
             if let Err(what) = looked {
                 return Ok(Some(format!(
                     "power cut {} of {}, after entry {at}: {what}",
@@ -140,11 +140,11 @@ impl<'a> Cutter<'a> {
     }
 
     pub fn summary(&self) -> String {
+        let Seen { batches, lost, compacted } = self.seen;
         format!(
-            "{} power cuts, {} batches read, {} records gone that were never synced, slowest cut {} ms",
+            "{} power cuts: {batches} batches read, {compacted} compacted away, {lost} records gone \
+             that were never synced, slowest cut {} ms",
             self.done,
-            self.seen.batches,
-            self.seen.lost,
             self.slowest.as_millis()
         )
     }
@@ -176,34 +176,40 @@ impl<'a> Cutter<'a> {
         Ok(disk)
     }
 
-    /// Starts a broker on the disk and looks up what was promised.
+    /// Mounts the disk and looks what a broker makes of it. The inner error is a broken promise, the
+    /// outer one the machine's.
     fn look(
         &mut self,
         disk: CutDisk,
         promises: &Promises,
         random: &mut Random,
-    ) -> Result<(), String> {
+    ) -> Result<Result<(), String>, String> {
         let mounted = self.rig.mount(Arc::new(disk))?;
+        let looked = self.start_and_verify(mounted.path(), promises, random);
+        mounted.unmount()?;
+        Ok(looked)
+    }
+
+    fn start_and_verify(
+        &mut self,
+        data: &Path,
+        promises: &Promises,
+        random: &mut Random,
+    ) -> Result<(), String> {
         if random.chance(25) {
             // And the process dies while it recovers.
-            let recipe = Recipe {
-                patience: Duration::from_millis(random.below(120)),
-                ..self.recipe.clone()
-            };
-            let _ = recipe.start(mounted.path(), cores(random.below(3) as usize));
+            let patience = Duration::from_millis(random.below(120));
+            let recipe = Recipe { patience, ..self.recipe.clone() };
+            let _ = recipe.start(data, cores(random.below(3) as usize));
         }
-        let broker = self.recipe.start(mounted.path(), cores(random.below(3) as usize))?;
+        let broker = self.recipe.start(data, cores(random.below(3) as usize))?;
         let address = broker.address();
         let looked = catch_unwind(AssertUnwindSafe(|| verify(address, promises)));
         let seen = looked.unwrap_or_else(|panic| Err(said(panic.as_ref())))?;
         self.seen.batches += seen.batches;
         self.seen.lost += seen.lost;
-        if random.chance(20) {
-            broker.stop()?
-        } else {
-            broker.kill()?
-        }
-        mounted.unmount()
+        self.seen.compacted += seen.compacted;
+        if random.chance(20) { broker.stop() } else { broker.kill() }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fuser::BackgroundSession;
 
@@ -14,6 +15,8 @@ use crate::shell::{self, during};
 
 /// Bytes of the device: XFS wants 300 MB at least.
 pub const DEVICE_BYTES: u64 = 640 << 20;
+
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where an attached loop device is written down until the kernel frees it by itself.
 const LOOPS: &str = "loops";
@@ -125,7 +128,14 @@ impl Mounted {
 
     /// Unmounts; an error if the file system could not be.
     pub fn unmount(mut self) -> Result<(), String> {
-        shell::run("umount", &[&self.at])?;
+        let deadline = Instant::now() + UNMOUNT_TIMEOUT;
+        // The rings of a killed broker hold its files a little longer than it lives.
+        while let Err(what) = shell::run("umount", &[&self.at]) {
+            if Instant::now() > deadline {
+                return Err(what);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         self.disk = None;
         Ok(())
     }

@@ -13,7 +13,12 @@ pub enum Size {
     Large,
     /// Either.
     Mixed,
+    /// One record of a few kilobytes, each time with the next of [`KEYS`] keys.
+    Keyed,
 }
+
+/// Keys of a compacted topic.
+pub const KEYS: usize = 40;
 
 /// A topic that is written to all the time.
 pub struct Topic {
@@ -27,6 +32,8 @@ pub struct Topic {
     pub retains_bytes: usize,
     /// Records are deleted on request.
     pub is_deleted_from: bool,
+    /// Only the last record of a key has to stay.
+    pub is_compacted: bool,
 }
 
 const NEVER: (&str, &str) = ("flush.messages", "9223372036854775807");
@@ -41,11 +48,12 @@ const fn synced(name: &'static str, partitions: i32, size: Size) -> Topic {
         may_lose: 1,
         retains_bytes: 0,
         is_deleted_from: false,
+        is_compacted: false,
     }
 }
 
-/// Every level of durability, both lanes, retention and deletion.
-pub const TOPICS: [Topic; 7] = [
+/// Every level of durability, both lanes, retention, deletion and compaction.
+pub const TOPICS: [Topic; 8] = [
     synced("synced", 2, Size::Small),
     synced("mixed", 1, Size::Mixed),
     Topic { is_deleted_from: true, ..synced("deleted", 1, Size::Small) },
@@ -68,6 +76,15 @@ pub const TOPICS: [Topic; 7] = [
         configs: &[NEVER, SMALL_SEGMENTS],
         may_lose: u64::MAX,
         ..synced("never", 1, Size::Mixed)
+    },
+    Topic {
+        configs: &[
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            SMALL_SEGMENTS,
+        ],
+        is_compacted: true,
+        ..synced("compacted", 1, Size::Keyed)
     },
 ];
 

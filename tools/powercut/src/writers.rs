@@ -8,15 +8,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::block_log::BlockLog;
-use crate::promises::{Mark, Place, Size};
-use crate::support::batch::RawBatch;
+use crate::promises::{KEYS, Mark, Place, Size};
+use crate::support::batch::{RawBatch, record};
 use crate::support::client::{Client, batch_of};
 
 const LARGE_BYTES: usize = 900_000;
+const KEYED_BYTES: usize = 12_000;
 
 /// A batch by its number: its records and their bytes tell which it is.
 pub fn batch(place: Place, number: usize) -> RawBatch {
     let is_large = match place.topic().size {
+        Size::Keyed => return keyed(place, number),
         Size::Small => false,
         Size::Large => true,
         Size::Mixed => number % 48 == 5,
@@ -26,6 +28,13 @@ pub fn batch(place: Place, number: usize) -> RawBatch {
     let len = if is_large { LARGE_BYTES } else { value.len() + 53 * (number % 40) };
     value.resize(len.max(value.len()), pattern);
     batch_of(if is_large { 1 } else { 1 + (number % 3) as i32 }, &value)
+}
+
+fn keyed(place: Place, number: usize) -> RawBatch {
+    let mut value = format!("{}#{number}#", place.name()).into_bytes();
+    value.resize(KEYED_BYTES, (number % 251) as u8);
+    let key = format!("key {}", number % KEYS);
+    RawBatch { payload: record(0, Some(key.as_bytes()), &value), ..RawBatch::of(1) }
 }
 
 /// The number of the batch with these records, if it is one of the place's.
@@ -103,7 +112,7 @@ fn write(
     let mut client = Client::connect(address);
     let mut waiting = VecDeque::new();
     let (in_flight, pause) = match sent.place.topic().size {
-        Size::Small => (3, Duration::from_millis(4)),
+        Size::Small | Size::Keyed => (3, Duration::from_millis(4)),
         Size::Large => (4, Duration::from_millis(80)),
         Size::Mixed => (3, Duration::from_millis(8)),
     };

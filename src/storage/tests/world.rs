@@ -328,7 +328,7 @@ impl World {
             55 if self.truncates => self.cut(store, tp, &log),
             56..60 if self.retains => self.retain(store, tp, &log),
             60 if self.reconfigures => self.reconfigure(tp, &log),
-            // What changes a log beside its appends and reads (compaction) has its place here,
+            // What changes a log beside its appends and reads has its place here (compaction, too),
             // behind a habit of its own, and what must hold after it in `check_recovered`.
             _ => {}
         }

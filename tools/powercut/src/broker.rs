@@ -15,15 +15,19 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// An orderly stop that takes longer is one too.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Small journal files that are used again soon, retention and compaction that look all the time.
-const SETTINGS: [&str; 6] = [
+/// Small journal files that are used again soon.
+const SETTINGS: [&str; 4] = [
     "journal.file.bytes=4MiB",
     "journal.file.count=3",
-    "log.retention.check.interval.ms=50",
     "log.segment.delete.delay.ms=100",
-    "log.cleaner.backoff.ms=100",
     "log.level=warn",
 ];
+
+/// Retention and compaction look all the time.
+const BUSY: [&str; 2] = ["log.retention.check.interval.ms=50", "log.cleaner.backoff.ms=100"];
+
+/// Neither changes anything that is just being looked at.
+const QUIET: [&str; 2] = ["log.retention.check.interval.ms=600000", "log.cleaner.enable=false"];
 
 /// How to start it.
 #[derive(Clone)]
@@ -32,6 +36,8 @@ pub struct Recipe {
     pub log: PathBuf,
     /// A start that takes longer has failed.
     pub patience: Duration,
+    /// Whether old records go while it runs.
+    pub is_busy: bool,
 }
 
 /// A running broker. Killed when it goes out of scope, and with this program.
@@ -52,7 +58,8 @@ impl Recipe {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["start", "--listen", "127.0.0.1:0", "--cores", cores, "--data-dir"]);
         command.arg(data.join("thalweg"));
-        for setting in SETTINGS {
+        let background = if self.is_busy { BUSY } else { QUIET };
+        for setting in SETTINGS.into_iter().chain(background) {
             command.args(["--set", setting]);
         }
         let mut child = command

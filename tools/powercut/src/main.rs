@@ -129,8 +129,9 @@ fn record_and_cut(args: &Args, random: &mut Random, cuts: u32) -> Result<Option<
     let start = Instant::now();
     let rig = Rig::new(&args.dir, args.fs)?;
     let (program, log) = (args.broker.clone(), args.dir.join("broker.log"));
-    let recipe = Recipe { program, log, patience: broker::START_TIMEOUT };
+    let recipe = Recipe { program, log, patience: broker::START_TIMEOUT, is_busy: true };
     let from = workload::record(&rig, &recipe, random)?;
+    let recipe = Recipe { is_busy: false, ..recipe };
     let (writes, flushes, marks) = rig.log().counts();
     println!(
         "recorded {writes} writes, {flushes} flushes and {marks} promises in {:.1} s",

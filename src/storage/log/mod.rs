@@ -281,6 +281,11 @@ impl Log {
         self.touched
     }
 
+    /// The segment that was last written to.
+    pub(super) fn last_segment(&self) -> Option<SegmentKey> {
+        self.segments.last().map(|segment| segment.key(self.topic_partition))
+    }
+
     /// The segments with the lengths of their files.
     pub(super) fn segment_ends(&self) -> Vec<(SegmentKey, u64)> {
         let tp = self.topic_partition;

@@ -263,6 +263,9 @@ impl Store {
             Err(StorageError::NoRoom) => Err(StorageError::NoRoom),
             done => Ok(done?),
         };
+        if let Some(key) = log.borrow().last_segment() {
+            self.spare_segment(key);
+        }
         let freed = done.as_ref().ok().cloned().flatten();
         freed.into_iter().flatten().for_each(|group| self.keep_for_readers(group));
         {

@@ -40,7 +40,7 @@ use super::log::{Log, LogState};
 use super::read_cache::ReadCache;
 use super::recovery::ShardRecovered;
 use super::room::Room;
-use super::segment::{SegmentFiles, SegmentLimits};
+use super::segment::{SegmentFiles, SegmentKey, SegmentLimits};
 use super::settings::{LogConfig, StoreConfig};
 
 /// The journal, logs and segments of one shard in one data directory. Single-threaded.
@@ -78,6 +78,8 @@ pub struct Store {
     garbage: RefCell<Vec<background::Garbage>>,
     /// Files that nothing needs any more.
     removals: RefCell<removal::Removals>,
+    /// The one that is removed just now, unless its name was taken again.
+    removing: Cell<Option<SegmentKey>>,
     /// There are more of them.
     doomed: Event,
 }
@@ -175,6 +177,7 @@ impl Store {
             turns: Cell::new(turns),
             garbage: RefCell::default(),
             removals: RefCell::default(),
+            removing: Cell::new(None),
             doomed: Event::new(),
             config,
         }))

@@ -89,7 +89,9 @@ impl Store {
             let tp = log.borrow().topic_partition();
             let may_have = log.borrow().may_have_left_overs() && !log.borrow().is_deleted();
             if may_have {
-                // No new one is made while it is not known to its log.
+                // A checkpoint under way holds segments that only the one before it names, and no
+                // new one is made while it is not known to its log.
+                let _checkpoint = self.checkpoint_gate.enter().await;
                 let _turn = self.write_gate.enter().await;
                 let found = self.files.segments_found(tp).await;
                 let found = found.map_err(|error| self.latch.trip("look for segments", &error))?;
@@ -102,6 +104,19 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The name was taken by a new segment, after a truncation: nothing that was doomed under it may
+    /// be removed any more, also once the new one has left its log. Checkpoints may name that one.
+    pub(super) fn spare_segment(&self, key: SegmentKey) {
+        if self.removing.get() == Some(key) {
+            self.removing.set(None);
+        }
+        let is_other = |removal: &Removal| match &removal.what {
+            Doomed::Segment(_, doomed) => *doomed != key,
+            Doomed::Partition(_) => true,
+        };
+        self.removals.borrow_mut().retain(is_other);
     }
 
     /// Segments that left their logs in this run: checkpoints may still name them, or readers may be
@@ -160,9 +175,12 @@ impl Store {
         let removed = match what {
             Doomed::Partition(tp) => self.files.remove_partition(*tp, bytes_max).await,
             Doomed::Segment(log, key) => {
+                self.removing.set(Some(*key));
                 // No segment may take the name again while its old file is removed.
                 let _turn = self.write_gate.enter().await;
-                if log.borrow().has_segment(*key) || log.borrow().is_deleted() {
+                let is_wanted =
+                    self.removing.take() != Some(*key) || log.borrow().has_segment(*key);
+                if is_wanted || log.borrow().is_deleted() {
                     return Ok((0, true));
                 }
                 self.files.remove_segment(*key, bytes_max).await

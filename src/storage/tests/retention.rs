@@ -318,3 +318,27 @@ fn a_deleted_partition_of_many_bytes_goes_in_pieces() {
     assert!(pieces > 10);
     assert!(!block_on(bench.home.disk.exists(&dir)).expect("exists"));
 }
+
+#[test]
+fn what_was_doomed_under_a_name_does_not_take_the_next_segment_of_that_name() {
+    let config = LogConfig { file_delete_delay_ms: 1_000, ..keep(-1, -1) };
+    let mut bench = Bench::new(config);
+    let truncate = |bench: &Bench| {
+        bench.log.borrow_mut().truncate_to(bench.store.journal(), Offset(0));
+        commit_all(&bench.store);
+    };
+    bench.append(20, bench.now_ms());
+    assert_eq!(bench.files().len(), 1);
+    truncate(&bench);
+    block_on(bench.store.forget_dropped()).expect("checkpoints");
+    assert!(bench.store.has_removals(), "its file goes in a second");
+    // The same name again, and a checkpoint that says so.
+    bench.append(20, bench.now_ms());
+    block_on(bench.store.checkpoint()).expect("checkpoint");
+    truncate(&bench);
+    bench.home.time.advance_ms(2_000);
+    block_on(bench.store.remove_piece()).expect("removal");
+    assert_eq!(bench.files().len(), 1, "a checkpoint names it");
+    bench.reopen();
+    assert_eq!(bench.end(), Offset(0));
+}

@@ -40,7 +40,7 @@ use super::log::{Log, LogState};
 use super::read_cache::ReadCache;
 use super::recovery::ShardRecovered;
 use super::room::Room;
-use super::segment::{SegmentFiles, SegmentKey, SegmentLimits};
+use super::segment::{SegmentFiles, SegmentLimits};
 use super::settings::{LogConfig, StoreConfig};
 
 /// The journal, logs and segments of one shard in one data directory. Single-threaded.
@@ -77,9 +77,7 @@ pub struct Store {
     /// Segments that the last checkpoint no longer names, but the one before it may.
     garbage: RefCell<Vec<background::Garbage>>,
     /// Files that nothing needs any more.
-    removals: RefCell<removal::Removals>,
-    /// The one that is removed just now, unless its name was taken again.
-    removing: Cell<Option<SegmentKey>>,
+    removals: removal::Removals,
     /// There are more of them.
     doomed: Event,
 }
@@ -176,8 +174,7 @@ impl Store {
             checkpoint_gate: Gate::default(),
             turns: Cell::new(turns),
             garbage: RefCell::default(),
-            removals: RefCell::default(),
-            removing: Cell::new(None),
+            removals: removal::Removals::default(),
             doomed: Event::new(),
             config,
         }))

@@ -3,6 +3,7 @@
 //! A segment comes here when neither copy of the checkpoint names it, a partition when it was
 //! deleted. What a crash leaves is found by [`Store::sweep`] at the next start.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
@@ -26,7 +27,13 @@ enum Doomed {
     Partition(TopicPartition),
 }
 
-pub(super) type Removals = VecDeque<Removal>;
+/// Files to be removed, in order.
+#[derive(Default)]
+pub(super) struct Removals {
+    waiting: RefCell<VecDeque<Removal>>,
+    /// The segment that is removed just now, unless its name was taken again.
+    current: Cell<Option<SegmentKey>>,
+}
 
 impl Store {
     /// Removes files that are due, about `removal_piece_bytes` of them. Says whether there was that
@@ -41,7 +48,7 @@ impl Store {
             let Some(removal) = self.take_due() else { return Ok(false) };
             let (bytes, is_whole) = self.remove(&removal.what, left).await?;
             if !is_whole {
-                self.removals.borrow_mut().push_front(removal);
+                self.removals.waiting.borrow_mut().push_front(removal);
             }
             left = left.saturating_sub(bytes);
         }
@@ -51,7 +58,7 @@ impl Store {
     /// Whether files wait to be removed, now or later.
     #[must_use]
     pub fn has_removals(&self) -> bool {
-        !self.removals.borrow().is_empty()
+        !self.removals.waiting.borrow().is_empty()
     }
 
     /// Waits until there are more files to remove than now, or until the store closes.
@@ -109,20 +116,20 @@ impl Store {
     /// The name was taken by a new segment, after a truncation: nothing that was doomed under it may
     /// be removed any more, also once the new one has left its log. Checkpoints may name that one.
     pub(super) fn spare_segment(&self, key: SegmentKey) {
-        if self.removing.get() == Some(key) {
-            self.removing.set(None);
+        if self.removals.current.get() == Some(key) {
+            self.removals.current.set(None);
         }
         let is_other = |removal: &Removal| match &removal.what {
             Doomed::Segment(_, doomed) => *doomed != key,
             Doomed::Partition(_) => true,
         };
-        self.removals.borrow_mut().retain(is_other);
+        self.removals.waiting.borrow_mut().retain(is_other);
     }
 
     /// Segments that left their logs in this run: checkpoints may still name them, or readers may be
     /// in their files.
     fn dropped_segments(&self) -> FxHashSet<SegmentKey> {
-        let removals = self.removals.borrow();
+        let removals = self.removals.waiting.borrow();
         let doomed = removals.iter().filter_map(|removal| match &removal.what {
             Doomed::Segment(_, key) => Some(*key),
             Doomed::Partition(_) => None,
@@ -152,7 +159,7 @@ impl Store {
 
     /// Removes what is small, due or not; the rest is found at the next start.
     pub(super) async fn remove_before_end(&self) -> Result<(), StorageError> {
-        for removal in self.removals.take() {
+        for removal in self.removals.waiting.take() {
             self.remove(&removal.what, self.config.removal_piece_bytes).await?;
         }
         Ok(())
@@ -160,13 +167,13 @@ impl Store {
 
     fn doom(&self, what: Doomed, delay_ms: i64) {
         let due_ms = self.clock.now().steady_ms.saturating_add(delay_ms);
-        self.removals.borrow_mut().push_back(Removal { what, due_ms });
+        self.removals.waiting.borrow_mut().push_back(Removal { what, due_ms });
         self.doomed.notify();
     }
 
     fn take_due(&self) -> Option<Removal> {
         let now_ms = self.clock.now().steady_ms;
-        let mut removals = self.removals.borrow_mut();
+        let mut removals = self.removals.waiting.borrow_mut();
         let place = removals.iter().position(|removal| removal.due_ms <= now_ms)?;
         removals.remove(place)
     }
@@ -175,11 +182,11 @@ impl Store {
         let removed = match what {
             Doomed::Partition(tp) => self.files.remove_partition(*tp, bytes_max).await,
             Doomed::Segment(log, key) => {
-                self.removing.set(Some(*key));
+                self.removals.current.set(Some(*key));
                 // No segment may take the name again while its old file is removed.
                 let _turn = self.write_gate.enter().await;
                 let is_wanted =
-                    self.removing.take() != Some(*key) || log.borrow().has_segment(*key);
+                    self.removals.current.take() != Some(*key) || log.borrow().has_segment(*key);
                 if is_wanted || log.borrow().is_deleted() {
                     return Ok((0, true));
                 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::runtime::Shard;
 use super::stores::ended;
 use super::task;
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{Offset, TopicPartition};
 use crate::storage::{Compaction, CompactionProgress, StorageError, Store};
 
 const REST_FACTOR: u32 = 3;
@@ -35,12 +35,18 @@ pub struct CompactionPace {
 pub(super) async fn compact(shard: Rc<Shard>, store: Rc<Store>, pace: CompactionPace) {
     let mut unreadable = FxHashSet::default();
     while task::timeout(pace.backoff, store.until_over()).await.is_none() {
-        while let Some(mut pass) = next_pass(&shard, &store, &pace, &unreadable) {
+        // One that gave up, or had nothing to decide, lets the others have their turn.
+        let mut left_out = unreadable.clone();
+        while let Some(mut pass) = next_pass(&shard, &store, &pace, &left_out).await {
+            let tp = pass.topic_partition();
             match run(&store, &mut pass, &pace).await {
-                Ok(None) => {}
-                Ok(Some(GaveUp::ForNow)) => break,
+                Ok(None) if pass.report().clean_end > Offset::ZERO => {}
+                Ok(None | Some(GaveUp::ForNow)) => {
+                    left_out.insert(tp);
+                }
                 Ok(Some(GaveUp::ForGood)) => {
-                    unreadable.insert(pass.topic_partition());
+                    unreadable.insert(tp);
+                    left_out.insert(tp);
                 }
                 Err(problem) => return ended(&shard, &store, &problem),
             }
@@ -57,16 +63,17 @@ enum GaveUp {
 }
 
 /// A pass over the log that needs it most.
-fn next_pass(
+async fn next_pass(
     shard: &Shard,
     store: &Rc<Store>,
     pace: &CompactionPace,
-    unreadable: &FxHashSet<TopicPartition>,
+    left_out: &FxHashSet<TopicPartition>,
 ) -> Option<Compaction> {
     let now = shard.clock().now();
     let mut most = None;
     for (tp, owned) in shard.table().all() {
-        if !Rc::ptr_eq(owned.store(), store) || unreadable.contains(&tp) {
+        task::yield_if_needed().await;
+        if !Rc::ptr_eq(owned.store(), store) || left_out.contains(&tp) {
             continue;
         }
         let partition = owned.partition().borrow();

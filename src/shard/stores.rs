@@ -156,7 +156,8 @@ async fn prewrite(shard: Rc<Shard>, store: Rc<Store>) {
     }
 }
 
-/// What happens by the clock: looks at the file system and at the directory, syncs that `flush.ms` asks for, and forgetting silent producers.
+/// What happens by the clock: looks at the file system and at the directory, syncs that `flush.ms`
+/// asks for, and forgetting silent producers.
 async fn tick(shard: Rc<Shard>, store: Rc<Store>, producer_idle_max: Duration) {
     let idle_ms_max = i64::try_from(producer_idle_max.as_millis()).unwrap_or(i64::MAX);
     let mut ticks: u32 = 0;

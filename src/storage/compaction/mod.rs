@@ -167,18 +167,26 @@ impl Compaction {
         self.log.borrow().is_deleted()
     }
 
-    /// Removes what an unfinished pass has written.
-    pub(super) async fn abandon(&mut self) -> std::io::Result<()> {
-        if self.is_void() {
-            // A write may have made the directory again.
-            let tp = self.topic_partition();
-            return self.files.remove_partition(tp, u64::MAX).await.map(|_| ());
-        }
-        let output = self.log.borrow_mut().set_compaction_output(None);
-        match output {
-            Some(key) => self.files.remove_segment(key, u64::MAX).await.map(|_| ()),
-            None => Ok(()),
-        }
+    /// The segment that the next step begins to write, if it begins one.
+    pub(super) fn next_output(&self) -> Option<SegmentKey> {
+        let Phase::Write(groups, None) = &self.phase else { return None };
+        Some(self.output_key(groups.last()?))
+    }
+
+    fn output_key(&self, sources: &Range<usize>) -> SegmentKey {
+        let first = self.plan.sources[sources.start].key;
+        SegmentKey { revision: first.revision + 1, ..first }
+    }
+
+    /// Removes what an unfinished pass has written, in pieces: a large file at once would hold up
+    /// everybody's syncs.
+    pub(super) async fn abandon(&mut self, piece_bytes: u64) -> std::io::Result<()> {
+        let output = self.log.borrow().compaction_output();
+        let Some(key) = output else { return Ok(()) };
+        while !self.files.remove_segment(key, piece_bytes).await?.is_whole {}
+        // Only now: until then nobody may take it for left over.
+        self.log.borrow_mut().set_compaction_output(None);
+        Ok(())
     }
 
     fn check(&self) -> Result<(), CompactionError> {
@@ -303,10 +311,9 @@ impl Compaction {
             self.log.borrow_mut().compacted_to(self.judge.end);
             return 0;
         };
-        let first = self.plan.sources[sources.start].key;
-        let key = SegmentKey { revision: first.revision + 1, ..first };
+        let key = self.output_key(&sources);
         self.log.borrow_mut().set_compaction_output(Some(key));
-        let (current, next) = (sources.start, first.base_offset);
+        let (current, next) = (sources.start, key.base_offset);
         let group = Group { sources, current, next, output: Output::new(key) };
         self.phase = Phase::Write(groups, Some(group));
         0

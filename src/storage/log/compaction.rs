@@ -113,12 +113,14 @@ impl Log {
         self.touched = true;
     }
 
-    /// Notes the segment that compaction writes, and gives the one that it had noted.
-    pub(in crate::storage) fn set_compaction_output(
-        &mut self,
-        key: Option<SegmentKey>,
-    ) -> Option<SegmentKey> {
-        std::mem::replace(&mut self.compaction_output, key)
+    /// The segment that compaction writes just now.
+    pub(in crate::storage) fn compaction_output(&self) -> Option<SegmentKey> {
+        self.compaction_output
+    }
+
+    /// Notes the segment that compaction writes from now on, or that it writes none.
+    pub(in crate::storage) fn set_compaction_output(&mut self, key: Option<SegmentKey>) {
+        self.compaction_output = key;
     }
 
     pub(in crate::storage) fn truncations(&self) -> u64 {

@@ -47,6 +47,16 @@ impl Store {
         pass: &mut Compaction,
     ) -> Result<CompactionProgress, StorageError> {
         self.latch.check_open()?;
+        let output = pass.next_output();
+        let _turn = match output {
+            // Not while a file of that name is removed, which a crash left; nor may it be later.
+            Some(key) => {
+                let turn = self.write_gate.enter().await;
+                self.spare_segment(key);
+                Some(turn)
+            }
+            None => None,
+        };
         let step = match self.room.refuses() {
             true => Err(CompactionError::Read(StorageError::NoRoom)),
             false => pass.step().await,
@@ -66,7 +76,12 @@ impl Store {
                         return Err(self.latch.trip("write of a compacted segment", &error));
                     }
                 };
-                let removed = pass.abandon().await;
+                if pass.is_void() {
+                    // A write may have made the directory again.
+                    self.remove_partition(pass.topic_partition()).await?;
+                    return Ok(CompactionProgress::GaveUp(why));
+                }
+                let removed = pass.abandon(self.config.removal_piece_bytes).await;
                 removed.map_err(|error| self.latch.trip("removal of a segment", &error))?;
                 Ok(CompactionProgress::GaveUp(why))
             }

@@ -4,16 +4,12 @@
 mod support;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
-use support::Broker;
 use support::client::{Client, Stored};
+use support::{Broker, until};
 use thalweg::record::{BatchBuilder, Compression, StoredBatch, records};
 
 const INVALID_RECORD: i16 = 87;
-
-/// Longest wait for what the broker does in the background.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks for what may be compacted all the time.
 const OFTEN: [&str; 4] =
@@ -25,14 +21,6 @@ const COMPACTED: [(&str, &str); 4] = [
     ("min.cleanable.dirty.ratio", "0.01"),
     ("file.delete.delay.ms", "0"),
 ];
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -123,7 +111,11 @@ fn a_topic_may_be_compacted_and_cut_by_size_and_its_policy_may_change() {
     assert_eq!(client.create_topic("t", 1, &COMPACTED), 0);
     assert_eq!(client.set_topic_config("t", "cleanup.policy", "delete"), 0);
     let end = write_rounds(&mut client, "t", Compression::None, 40);
-    std::thread::sleep(Duration::from_millis(200));
+    // Another topic shows that the compactor has been there since.
+    assert_eq!(client.create_topic("control", 1, &COMPACTED), 0);
+    let control_end = write_rounds(&mut client, "control", Compression::None, 2);
+    let left = |client: &mut Client| content(&client.read_all("control", 0, 0), control_end).len();
+    until("the control is compacted", || left(&mut client) == 100);
     assert_eq!(content(&client.read_all("t", 0, 0), end).len(), 4_000, "nothing is compacted");
     assert_eq!(client.set_topic_config("t", "cleanup.policy", "compact,delete"), 0);
     until("100 are left", || content(&client.read_all("t", 0, 0), end).len() == 100);

@@ -3,18 +3,14 @@
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use support::Broker;
 use support::batch::RawBatch;
 use support::client::{Client, batch_of};
+use support::{Broker, until};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const POLICY_VIOLATION: i16 = 44;
-
-/// Longest wait for what the broker does in the background.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks for what may go all the time.
 const OFTEN: [&str; 2] = ["--set", "log.retention.check.interval.ms=20"];
@@ -23,14 +19,6 @@ fn earliest(client: &mut Client, topic: &str) -> i64 {
     let (error, _, offset) = client.list_offset(topic, 0, -2);
     assert_eq!(error, 0);
     offset
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn megabytes(client: &mut Client, topic: &str, count: usize) {
@@ -131,7 +119,10 @@ fn a_change_of_retention_takes_effect_without_a_restart_and_the_whole_log_may_go
         let batch = builder.build_batch().expect("a batch");
         assert_eq!(client.produce(topic, 0, batch.bytes()).error, 0);
     }
-    std::thread::sleep(Duration::from_millis(300));
+    // Another topic shows that retention has been there since.
+    assert_eq!(client.create_topic("control", 1, &[("retention.ms", "50")]), 0);
+    assert_eq!(client.produce("control", 0, &batch_of(1, b"value").bytes()).error, 0);
+    until("the control is cut", || earliest(&mut client, "control") == 1);
     assert_eq!(earliest(&mut client, "t"), 0, "a timestamp from 1970 deletes nothing");
     assert_eq!(client.set_topic_config("t", "retention.ms", "100"), 0);
     assert_eq!(client.set_topic_config("kept", "retention.ms", "100"), 0);

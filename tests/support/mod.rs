@@ -134,3 +134,12 @@ fn wait(child: &mut Child) -> ExitStatus {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Waits until something holds that the broker does in the background.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::base::limits::LARGE_BATCH_BYTES;
 use crate::record::StoredBatch;
 
 use super::super::log::CompactionSource;
@@ -44,12 +43,10 @@ impl Output {
     /// Takes the next batch of the log.
     pub(super) fn push(&mut self, batch: StoredBatch<'_>, bytes: Bytes, block_bytes_max: usize) {
         let len = bytes.len();
-        let joins = |last: &BlockPlan| {
-            let is_large = last.is_one_batch && last.payload_bytes >= LARGE_BATCH_BYTES;
-            len < LARGE_BATCH_BYTES && !is_large && last.payload_bytes + len <= block_bytes_max
-        };
         self.waiting_bytes += len;
-        if let Some(last) = self.blocks.last_mut().filter(|last| joins(last)) {
+        if let Some(last) =
+            self.blocks.last_mut().filter(|last| last.has_room_for(len, block_bytes_max))
+        {
             last.slices.push(bytes);
             last.payload_bytes += len;
             last.is_one_batch = false;

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::base::ids::Offset;
-use crate::base::limits::LARGE_BATCH_BYTES;
 
 use super::super::epoch_history::{EpochHistory, EpochStart};
 use super::super::journal::Group;
@@ -220,10 +219,7 @@ pub(super) fn pack_blocks<'a>(
     for run in runs {
         let len = run.len_bytes();
         // A large batch has a block of its own, to be written from where it lies.
-        let joins = len < LARGE_BATCH_BYTES
-            && blocks.last().is_some_and(|last| {
-                !last.is_large() && last.payload_bytes + len <= block_bytes_max
-            });
+        let joins = blocks.last().is_some_and(|last| last.has_room_for(len, block_bytes_max));
         let held = blocks.last().filter(|_| joins).map_or(0, |last| last.payload_bytes);
         let before = if joins { block_bytes(held) } else { 0 };
         let after = bytes - before + block_bytes(held + len);

@@ -158,6 +158,13 @@ impl BlockPlan {
         )
     }
 
+    /// Whether `len` bytes more may join it in a block of `block_bytes_max`: not large ones, which have
+    /// a block of their own.
+    pub(in crate::storage) fn has_room_for(&self, len: usize, block_bytes_max: usize) -> bool {
+        let is_small = len < LARGE_BATCH_BYTES && !self.is_large();
+        is_small && self.payload_bytes + len <= block_bytes_max
+    }
+
     /// Whether it is one large batch.
     pub(in crate::storage) fn is_large(&self) -> bool {
         self.is_one_batch && self.payload_bytes >= LARGE_BATCH_BYTES

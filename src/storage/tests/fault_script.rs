@@ -6,8 +6,8 @@
 //! it waits, and in the end everything that was taken is there.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 
+use super::world::{Acks, Task, tasks};
 use super::*;
 use crate::io::sim_disk::SimDisk;
 use crate::io::{SimFault, SimOp};
@@ -26,9 +26,6 @@ const FAULTS: [(SimFault, bool); 6] = [
 const ROUNDS: u64 = 150;
 /// The log that is deleted on the way.
 const MORTAL: u8 = 9;
-
-type Task = Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
-type Acks = Rc<RefCell<Vec<CommittedGroup>>>;
 
 /// What one log was given, and what was promised of it.
 #[derive(Clone, Default)]
@@ -71,7 +68,8 @@ impl Script {
         let given = home.live.borrow().keys().map(|tp| (*tp, Given::default())).collect();
         let mut script = Script { home, disk, given, tag: 0 };
         let store = script.home.open();
-        let (acks, mut tasks) = tasks(&store);
+        let acks = Acks::default();
+        let mut tasks = tasks(&store, &acks);
         for round in 0..30 {
             script.round(&store, round, &mut tasks, &acks);
         }
@@ -82,7 +80,8 @@ impl Script {
     /// The script proper. Returns the store if it could be opened.
     fn run(&mut self) -> Option<Rc<Store>> {
         let store = self.home.recover_and_try_to_open().ok()?;
-        let (acks, mut tasks) = tasks(&store);
+        let acks = Acks::default();
+        let mut tasks = tasks(&store, &acks);
         for round in 0..ROUNDS {
             self.round(&store, round, &mut tasks, &acks);
             if store.failed().is_some() {
@@ -291,52 +290,6 @@ impl Given {
             assert_eq!(stored.bytes()[16..], given[16..], "the batch at {base}");
         }
     }
-}
-
-fn tasks(store: &Rc<Store>) -> (Acks, Vec<Task>) {
-    let acks = Acks::default();
-    let heard = acks.clone();
-    let [committer, writer, checkpointer, prewriter, remover, forgetter] =
-        std::array::from_fn(|_| store.clone());
-    let tasks: Vec<Task> = vec![
-        Box::pin(async move {
-            loop {
-                let group = committer.commit_group().await?;
-                heard.borrow_mut().push(group);
-            }
-        }),
-        Box::pin(async move {
-            loop {
-                writer.write_behind().await?;
-            }
-        }),
-        Box::pin(async move {
-            loop {
-                checkpointer.checkpoint_when_due().await?;
-            }
-        }),
-        Box::pin(async move {
-            loop {
-                prewriter.prewrite().await?;
-            }
-        }),
-        Box::pin(async move {
-            loop {
-                remover.remove_piece().await?;
-                futures_lite::future::yield_now().await;
-            }
-        }),
-        Box::pin(async move {
-            forgetter.sweep().await?;
-            loop {
-                forgetter.forget_dropped().await?;
-                for _ in 0..200 {
-                    futures_lite::future::yield_now().await;
-                }
-            }
-        }),
-    ];
-    (acks, tasks)
 }
 
 /// Operations that the script makes when nothing fails.

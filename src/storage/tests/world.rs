@@ -69,7 +69,7 @@ struct Model {
     was_cut: bool,
 }
 
-type Task = std::pin::Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
+pub(super) type Task = std::pin::Pin<Box<dyn Future<Output = Result<(), StorageError>>>>;
 
 /// What a run of the world ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

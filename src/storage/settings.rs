@@ -117,7 +117,7 @@ impl Default for StoreConfig {
             group_bytes_max: 1 << 20,
             staged_bytes_max: 32 << 20,
             extent_bytes: 1 << 20,
-            large_lane_bytes: 768 << 10,
+            large_lane_bytes: 192 << 10,
             block_bytes: 128 << 10,
             write_behind_window_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,

@@ -41,6 +41,8 @@ pub(in crate::storage) struct SegmentSnapshot {
     pub(in crate::storage) index: Option<IndexMark>,
     pub(in crate::storage) pending: Rc<Vec<IndexEntry>>,
     pub(in crate::storage) state: SealedState,
+    /// Length of its file without what is reserved.
+    pub(in crate::storage) file_bytes: u64,
     truncations: u64,
 }
 
@@ -98,6 +100,7 @@ impl Log {
             key: segment.key(self.topic_partition),
             index: segment.index,
             pending: segment.pending.clone(),
+            file_bytes: segment.file_bytes,
             state: SealedState {
                 end_offset: self.segment_end.0,
                 producers: self.segment_producers.image(),

@@ -15,6 +15,7 @@ mod index;
 mod read_ahead;
 mod reader;
 mod removal;
+mod reserve;
 mod scrub;
 mod time_look_up;
 mod writer;
@@ -35,6 +36,7 @@ pub(super) use index::{
     INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
 };
 pub(super) use reader::SegmentReader;
+pub(super) use reserve::reserve;
 pub use scrub::Damage;
 pub(super) use scrub::SegmentScrub;
 pub(super) use time_look_up::latest_batch;

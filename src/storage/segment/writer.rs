@@ -21,6 +21,7 @@ use super::SegmentKey;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, block_bytes, fronts_crc};
 use super::files::SegmentFiles;
 use super::index::IndexEntry;
+use super::reserve::{give_back, reserve};
 
 /// One block to be written: batches of one log, back to back.
 pub(in crate::storage) struct BlockPlan {
@@ -214,7 +215,7 @@ pub(in crate::storage) async fn write_extent(
         match step {
             WriteStep::Nothing => return Ok(None),
             WriteStep::Seal(snapshot) => {
-                let result = seal(files, log, *snapshot).await;
+                let result = trim_and_seal(files, log, *snapshot).await;
                 result.map_err(|error| failed(files, "close of a segment", &error))?;
             }
             WriteStep::Extent(plan) => {
@@ -240,10 +241,22 @@ pub(in crate::storage) async fn write_planned(
     segment.file().write_slices_at(plan.assemble(files), plan.pos, false).await?;
     files.note_written(plan.key);
     if plan.creates && plan.blocks.iter().any(BlockPlan::is_large) {
-        // The large lane begins where a name is durable.
+        // The large lane begins where a name is durable, and writes into reserved room.
+        reserve(segment.file(), plan.file_bytes() as u64 + 1).await?;
         files.sync_names(plan.key).await?;
     }
     Ok(())
+}
+
+/// Closes a segment of a log that knows all that is in it, which one that is recovered does not.
+async fn trim_and_seal(
+    files: &Rc<SegmentFiles>,
+    log: &Rc<RefCell<Log>>,
+    snapshot: SegmentSnapshot,
+) -> std::io::Result<()> {
+    let segment = files.open(snapshot.key).await?;
+    give_back(segment.file(), snapshot.file_bytes).await?;
+    seal(files, log, snapshot).await
 }
 
 pub(in crate::storage) async fn seal(

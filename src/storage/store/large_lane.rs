@@ -8,11 +8,11 @@ use crate::base::parallel::run_parallel;
 use super::super::error::StorageError;
 use super::super::journal::format::SegmentPlace;
 use super::super::journal::{Group, OpenGroup, WrittenExtents};
-use super::super::segment::{ExtentPlan, OpenSegment};
+use super::super::segment::{ExtentPlan, OpenSegment, reserve};
 use super::{LogRef, Store};
 
 /// Extents of one group at most: each is a write and a sync of a file of its own.
-const EXTENTS_MAX: usize = 16;
+const EXTENTS_MAX: usize = 32;
 
 /// An extent that is written together with a group.
 pub(super) struct LargeExtent {
@@ -84,6 +84,7 @@ impl Store {
             let at_once = durable && !extent.is_dirty;
             let write =
                 async || file.write_slices_at(plan.assemble(&self.files), plan.pos, at_once).await;
+            reserve(file, plan.pos + plan.file_bytes() as u64).await?;
             self.room.retried(write).await?;
             if !durable {
                 self.files.note_written(extent.plan.key);

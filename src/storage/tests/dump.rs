@@ -333,7 +333,12 @@ fn small_files_that_are_cut_at_any_byte_or_missing_are_told_of() {
     let left = left_by_a_kill();
     for path in left.files() {
         let kind = kind_of(&path);
-        let bytes = fs::read(&path).expect("read");
+        let mut bytes = fs::read(&path).expect("read");
+        if kind == FileKind::Segment {
+            // What is reserved behind the blocks is nothing that could be missed.
+            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            bytes.truncate(end.next_multiple_of(4096));
+        }
         if kind == FileKind::Journal || bytes.is_empty() {
             continue;
         }

@@ -5,6 +5,7 @@ use super::*;
 use crate::io::disk::OpenOptions;
 use crate::io::sim_disk::SimDisk;
 use crate::io::{SimFault, SimOp};
+use crate::storage::segment::block_bytes;
 
 const LARGE_VALUE_BYTES: usize = 100_000;
 const SEGMENT: &str = "/data/topics/01010101010101010101010101010101/0/00000000000000000000.log";
@@ -156,10 +157,36 @@ fn a_log_that_is_never_synced_keeps_one_file_to_sync_and_none_after_a_checkpoint
     assert_eq!(store.journal().unsynced_extents(), 0, "the checkpoint has synced it");
 }
 
+fn file_bytes(home: &Home) -> u64 {
+    let file = block_on(home.disk.open(Path::new(SEGMENT), OpenOptions::default()));
+    file.expect("the segment").len().expect("known")
+}
+
+#[test]
+fn a_segment_has_room_ahead_of_its_large_batches_and_gives_it_back_when_it_is_closed() {
+    let (home, _, store, log) = with_open_lane(1);
+    let block = block_bytes(large(0).len_bytes()) as u64;
+    assert!(file_bytes(&home) > block, "reserved when it was begun");
+    let mut lengths = Vec::new();
+    for tag in 1..=60 {
+        append(&store, &log, &large(tag));
+        commit_all(&store);
+        lengths.push(file_bytes(&home));
+        assert!(lengths.last() >= Some(&((tag + 1) * block)));
+    }
+    lengths.dedup();
+    assert!(lengths.len() < 6, "a write in thirty or so had to reserve: {lengths:?}");
+    log.borrow_mut().set_config(LogConfig { segment_bytes: 1, ..LogConfig::default() });
+    append(&store, &log, &large(61));
+    commit_all(&store);
+    background(&store).expect("the next segment is begun");
+    assert_eq!(file_bytes(&home), 61 * block, "nothing but what was written");
+}
+
 /// Flips a bit in the middle of the block with this number, of four that are alike.
 fn damage(home: &Home, disk: &SimDisk, number: u64) {
-    let file = block_on(home.disk.open(Path::new(SEGMENT), OpenOptions::default()));
-    let block = file.expect("the segment").len().expect("known") / 4;
+    let block = block_bytes(large(0).len_bytes()) as u64;
+    assert!(file_bytes(home) >= 4 * block);
     disk.flip_bit(Path::new(SEGMENT), number * block + block / 2, 3).expect("flipped");
 }
 

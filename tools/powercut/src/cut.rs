@@ -12,6 +12,7 @@ use crate::block_log::{BlockLog, Entry};
 use crate::broker::Recipe;
 use crate::device::{DEVICE_BYTES, Rig};
 use crate::fuse::Blocks;
+use crate::offline;
 use crate::promises::{Mark, Promises};
 use crate::random::Random;
 use crate::shell::during;
@@ -91,6 +92,7 @@ pub struct Cutter<'a> {
     in_base: usize,
     done: usize,
     seen: Seen,
+    torn: usize,
     slowest: Duration,
 }
 
@@ -115,8 +117,8 @@ impl<'a> Cutter<'a> {
         places.sort_unstable();
         let cuts = places.into_iter().map(|at| (at, random.next())).collect();
         let base = empty_disk(&rig.dir().join("base"))?;
-        let (seen, slowest) = (Seen::default(), Duration::ZERO);
-        Ok(Cutter { rig, recipe, entries, cuts, base, in_base: 0, done: 0, seen, slowest })
+        let (seen, torn, slowest) = (Seen::default(), 0, Duration::ZERO);
+        Ok(Cutter { rig, recipe, entries, cuts, base, in_base: 0, done: 0, seen, torn, slowest })
     }
 
     /// Makes all cuts up to the first broken promise, which it tells.
@@ -143,8 +145,9 @@ impl<'a> Cutter<'a> {
         let Seen { batches, lost, compacted } = self.seen;
         format!(
             "{} power cuts: {batches} batches read, {compacted} compacted away, {lost} records gone \
-             that were never synced, slowest cut {} ms",
+             that were never synced, {} torn groups, slowest cut {} ms",
             self.done,
+            self.torn,
             self.slowest.as_millis()
         )
     }
@@ -196,6 +199,7 @@ impl<'a> Cutter<'a> {
         promises: &Promises,
         random: &mut Random,
     ) -> Result<(), String> {
+        self.torn += offline::torn_journals(&offline::program()?, data)?;
         if random.chance(25) {
             // And the process dies while it recovers.
             let patience = Duration::from_millis(random.below(120));

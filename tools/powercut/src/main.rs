@@ -12,6 +12,7 @@ mod cut;
 mod device;
 mod fuse;
 mod machine;
+mod offline;
 mod operator;
 mod promises;
 mod random;

@@ -60,14 +60,11 @@ impl Block {
         Layout::from_size_align(bytes, BLOCK_ALIGN).expect("a rounded size fits a layout")
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: ptr is valid for that many initialised bytes while self lives.
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.bytes) }
-    }
-
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and &mut self is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.bytes) }
+    /// Where `len` of its bytes from `start` on lie: valid, and initialised, while it lives.
+    pub(super) fn range(&self, start: usize, len: usize) -> (NonNull<u8>, usize) {
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.bytes));
+        // SAFETY: inside the block.
+        (unsafe { self.ptr.add(start) }, len)
     }
 }
 
@@ -278,6 +275,12 @@ fn step_shift(len: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn bytes(block: &mut Block) -> &mut [u8] {
+        let (ptr, len) = block.range(0, block.bytes);
+        // SAFETY: all of a block that nobody else reaches.
+        unsafe { std::slice::from_raw_parts_mut(ptr.as_ptr(), len) }
+    }
+
     #[test]
     fn classes_waste_at_most_a_quarter_and_are_told_apart() {
         let mut last = (0, None);
@@ -329,21 +332,21 @@ mod tests {
             for (i, block) in blocks.iter_mut().enumerate() {
                 assert!(block.chunk.is_some());
                 assert!(block.ptr.addr().get().is_multiple_of(BLOCK_ALIGN));
-                block.bytes_mut().fill(u8::try_from(i).expect("small"));
+                bytes(block).fill(u8::try_from(i).expect("small"));
             }
             blocks
         });
-        let blocks = blocks.join().expect("the thread ends");
-        for (i, block) in blocks.iter().enumerate() {
-            assert!(block.bytes().iter().all(|byte| usize::from(*byte) == i));
+        let mut blocks = blocks.join().expect("the thread ends");
+        for (i, block) in blocks.iter_mut().enumerate() {
+            assert!(bytes(block).iter().all(|byte| usize::from(*byte) == i));
         }
     }
 
     #[test]
     fn large_blocks_start_on_a_huge_page_and_are_zeroed() {
-        let block = take(5 << 20);
+        let mut block = take(5 << 20);
         assert!(block.ptr.addr().get().is_multiple_of(HUGE_PAGE_BYTES));
-        assert_eq!(block.bytes().len(), 6 << 20);
-        assert!(block.bytes().iter().all(|byte| *byte == 0));
+        assert_eq!(bytes(&mut block).len(), 6 << 20);
+        assert!(bytes(&mut block).iter().all(|byte| *byte == 0));
     }
 }

@@ -50,11 +50,11 @@ pub(in crate::storage) struct OpenGroup {
 }
 
 impl OpenGroup {
-    /// A group with a buffer of `capacity` bytes that is full at `bytes_max`, lent pages included.
-    pub(in crate::storage) fn new(seq: u64, capacity: usize, bytes_max: usize) -> OpenGroup {
+    /// A group that is full with its buffer, or at `bytes_max`, lent pages included.
+    pub(in crate::storage) fn new(seq: u64, buf: IoBuf, bytes_max: usize) -> OpenGroup {
         OpenGroup {
             shared: Group::new(seq),
-            buf: IoBuf::alloc(capacity),
+            buf,
             bytes_max,
             lent: Vec::new(),
             lent_bytes: 0,
@@ -84,6 +84,11 @@ impl OpenGroup {
     /// Memory that it holds: its buffer, and what is lent to it.
     pub(in crate::storage) fn held_bytes(&self) -> usize {
         self.buf.len() + self.lent_bytes
+    }
+
+    /// Nothing more comes into it: what is left of its buffer.
+    pub(in crate::storage) fn take_rest(&mut self) -> IoBuf {
+        self.buf.split_off(self.own_bytes())
     }
 
     pub(in crate::storage) fn entry_count(&self) -> usize {

@@ -7,6 +7,7 @@
 //! when it was sealed; a durable group makes everything before it durable too.
 //! Callers: [`super::Log`] stages, the store commits.
 
+mod arena;
 mod demand;
 mod file_set;
 pub(in crate::storage) mod format;
@@ -30,6 +31,7 @@ use crate::base::signal::Event;
 use crate::io::file::File;
 use crate::record::{RecordBatch, Stamp};
 
+use arena::Arena;
 pub(in crate::storage) use demand::{Commit, Membership, StageFor, Staged, WrittenExtents};
 use file_set::Placed;
 pub(in crate::storage) use file_set::{FileSet, FileSetConfig, SpareFile, file_number};
@@ -72,6 +74,7 @@ struct JournalState {
     /// Full groups, oldest first.
     sealed: VecDeque<OpenGroup>,
     filling: Option<OpenGroup>,
+    arena: Arena,
     next_group: u64,
     buffer_bytes: usize,
     staged_bytes: usize,
@@ -165,7 +168,7 @@ impl Journal {
 
     fn take_next(&self) -> Option<OpenGroup> {
         let mut state = self.state.borrow_mut();
-        let mut next = state.sealed.pop_front().or_else(|| state.filling.take())?;
+        let mut next = state.sealed.pop_front().or_else(|| state.close_filling())?;
         state.in_flight = true;
         state.unplaced = Some(next.shared().seq());
         // Follows the load up at once and down slowly: a burst that needs two groups because the
@@ -283,7 +286,8 @@ impl JournalState {
         group_bytes_max: usize,
     ) -> &mut OpenGroup {
         if self.filling.as_ref().is_some_and(|open| !open.fits(batch_bytes, lent_bytes)) {
-            self.sealed.extend(self.filling.take());
+            let full = self.close_filling();
+            self.sealed.extend(full);
             // It was full before the device came to it: the next one is larger.
             self.buffer_bytes = (self.buffer_bytes * 2).min(group_bytes_max);
         }
@@ -291,17 +295,11 @@ impl JournalState {
             let usual = self.buffer_bytes.max(GROUP_BUFFER_BYTES_MIN).min(group_bytes_max);
             let capacity = usual.max(group_bytes(batch_bytes, 1) - lent_bytes);
             let bytes_max = group_bytes_max * LENT_FACTOR;
-            let open = OpenGroup::new(self.next_group, capacity, bytes_max);
+            let buf = self.arena.take(capacity);
+            self.staged_bytes += buf.len();
+            self.filling = Some(OpenGroup::new(self.next_group, buf, bytes_max));
             self.next_group += 1;
-            self.staged_bytes += open.held_bytes();
-            self.filling = Some(open);
         }
         self.filling.as_mut().expect("just filled")
-    }
-
-    /// Sequence of the first group that is not being written.
-    fn first_waiting(&self) -> u64 {
-        let open = self.sealed.front().or(self.filling.as_ref());
-        open.map_or(self.next_group, |open| open.shared().seq())
     }
 }

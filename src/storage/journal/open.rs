@@ -12,7 +12,7 @@ use crate::base::signal::Event;
 
 use super::super::copy_ledger::CopyLedger;
 use super::super::latch::FailureLatch;
-use super::{FileSet, Journal, JournalState};
+use super::{Arena, FileSet, Journal, JournalState};
 
 /// Where a replay must begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl Journal {
         let state = JournalState {
             sealed: VecDeque::new(),
             filling: None,
+            arena: Arena::default(),
             next_group: parts.next_group,
             buffer_bytes: 0,
             staged_bytes: 0,

@@ -8,7 +8,17 @@ use crate::base::planted::{Bug, is_planted};
 use super::super::error::{DiskFull, StorageError};
 use super::super::segment::SegmentKey;
 use super::format::{EntryHeader, EntryKind};
-use super::{Commit, Group, Journal, Membership, OpenGroup, ReplayFrom, StageFor, note_member};
+use super::{
+    Commit, Group, Journal, JournalState, Membership, OpenGroup, ReplayFrom, StageFor, note_member,
+};
+
+impl JournalState {
+    /// Sequence of the first group that is not being written.
+    fn first_waiting(&self) -> u64 {
+        let open = self.sealed.front().or(self.filling.as_ref());
+        open.map_or(self.next_group, |open| open.shared().seq())
+    }
+}
 
 impl Journal {
     /// Whether appends may be staged, as far as the file system's room goes. What is not appended

@@ -46,6 +46,11 @@ pub struct Broker {
     address: SocketAddr,
 }
 
+/// The broker's directory in a file system that is mounted at `mount`.
+pub fn data_dir(mount: &Path) -> PathBuf {
+    mount.join("thalweg")
+}
+
 impl Recipe {
     /// Starts it and waits until it is ready.
     pub fn start(&self, data: &Path, cores: &str) -> Result<Broker, String> {
@@ -57,7 +62,7 @@ impl Recipe {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["start", "--listen", "127.0.0.1:0", "--cores", cores, "--data-dir"]);
-        command.arg(data.join("thalweg"));
+        command.arg(data_dir(data));
         let background = if self.is_busy { BUSY } else { QUIET };
         for setting in SETTINGS.into_iter().chain(background) {
             command.args(["--set", setting]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block_log::{BlockLog, Entry};
-use crate::broker::Recipe;
+use crate::broker::{Recipe, data_dir};
 use crate::device::{DEVICE_BYTES, Rig};
 use crate::fuse::Blocks;
 use crate::offline;
@@ -199,7 +199,7 @@ impl<'a> Cutter<'a> {
         promises: &Promises,
         random: &mut Random,
     ) -> Result<(), String> {
-        self.torn += offline::torn_journals(&offline::program()?, data)?;
+        self.torn += offline::torn_journals(&offline::program()?, &data_dir(data))?;
         if random.chance(25) {
             // And the process dies while it recovers.
             let patience = Duration::from_millis(random.below(120));

@@ -24,6 +24,7 @@ pub fn torn_journals(program: &Path, data: &Path) -> Result<usize, String> {
 
 fn torn_in(told: &str) -> Result<usize, String> {
     let mut torn: HashMap<String, usize> = HashMap::new();
+    let mut journals = 0;
     for line in told.lines() {
         let file: Value = serde_json::from_str(line).map_err(during(line))?;
         let findings = file["findings"].as_array().map_or(&[][..], Vec::as_slice);
@@ -31,11 +32,15 @@ fn torn_in(told: &str) -> Result<usize, String> {
             return Err(format!("the dump finds {} damaged: {findings:?}", file["path"]));
         }
         if file["kind"] == "journal" {
+            journals += 1;
             let shard = Path::new(file["path"].as_str().unwrap_or_default()).parent();
             let shard = shard.unwrap_or(Path::new("")).to_string_lossy().into_owned();
             let count = findings.iter().filter(|finding| finding["verdict"] == "torn").count();
             *torn.entry(shard).or_default() += count;
         }
+    }
+    if journals == 0 {
+        return Err("the dump finds no journal".to_owned());
     }
     match torn.iter().find(|(_, count)| **count > 1) {
         Some((journal, count)) => Err(format!("{count} torn groups in {journal}")),
@@ -62,7 +67,9 @@ mod tests {
         let told = |files: &[String]| torn_in(&files.join("\n"));
         let torn = |path| file("journal", path, "torn");
         assert_eq!(told(&[torn("journal/0/000.journal"), torn("journal/1/000.journal")]), Ok(2));
-        assert_eq!(told(&[file("segment", "topics/a/0/0.log", "torn")]), Ok(0));
+        let segment = file("segment", "topics/a/0/0.log", "torn");
+        assert_eq!(told(&[segment, file("journal", "journal/0/000.journal", "sound")]), Ok(0));
+        assert!(told(&[]).is_err(), "nothing was looked at");
         assert!(told(&[torn("journal/0/000.journal"), torn("journal/0/001.journal")]).is_err());
         assert!(told(&[file("segment", "topics/a/0/0.log", "damaged")]).is_err());
         assert!(told(&["not JSON".to_owned()]).is_err());

@@ -90,6 +90,18 @@ impl Home {
         (home, disk)
     }
 
+    /// The same directory on another simulated disk: a copy, or what a crash left.
+    fn on(&self, disk: Rc<crate::io::sim_disk::SimDisk>) -> Home {
+        Home {
+            disk: Disk::Sim(disk),
+            dir: self.dir.clone(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            time: self.time.clone(),
+            live: RefCell::new(self.live.borrow().clone()),
+        }
+    }
+
     fn live(&self, tp: TopicPartition, config: LogConfig) {
         self.live.borrow_mut().insert(tp, config);
     }

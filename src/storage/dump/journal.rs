@@ -14,6 +14,7 @@ use super::super::journal::format::{
     ENTRY_BYTES, EntryHeader, EntryKind, FIRST_GROUP_POS, FileHeader, GROUP_HEADER_BYTES,
     GroupHeader, HeaderFound, JOURNAL_VERSION, entries_begin,
 };
+use super::super::journal::reader::{next_file, what_was, whole_len};
 use super::batches::{BatchAt, batch_at};
 use super::report::{FileKind, FileReport, Verdict};
 use super::source::{Source, Window};
@@ -143,6 +144,8 @@ pub(super) struct JournalFile {
     /// Whole blocks only.
     len: u64,
     header: Option<(u64, u64)>,
+    /// The length that it had, if it is shorter now.
+    was: Option<u64>,
     pub(super) report: FileReport,
 }
 
@@ -155,32 +158,55 @@ impl JournalFile {
     ) -> JournalFile {
         let whole = source.len_bytes();
         let mut report = FileReport::new(path, FileKind::Journal, whole);
-        let header = match Window::narrow(&*source).at(0, BLOCK_ALIGN) {
-            Ok(block) => read_header(block, directory_id, &mut report),
+        let (header, was) = match Window::narrow(&*source).at(0, BLOCK_ALIGN) {
+            Ok(block) => {
+                let found = read_header(block, directory_id, &mut report);
+                let was = whole_len(whole, found.map(|(_, file_bytes)| file_bytes));
+                (found.map(|(header, _)| header), was)
+            }
             Err(error) => {
                 report.note_unreadable(&error);
-                None
+                (None, None)
             }
         };
         let len = whole - whole % BLOCK_ALIGN as u64;
-        JournalFile { path: path.to_owned(), source, len, header, report }
+        JournalFile { path: path.to_owned(), source, len, header, was, report }
+    }
+
+    /// Says that it was cut, if it was.
+    fn judge_length(&mut self, start: &Start) {
+        let Some(was) = self.was else { return };
+        let is_spare = self.header.is_some_and(|it| it.0 < start.journal.file_seq);
+        let (verdict, means) = if !start.clean && !is_spare {
+            let means = "acknowledged records may have lain behind it: the broker refuses the \
+                         directory and changes nothing";
+            (Verdict::Damaged, means)
+        } else if self.len == FIRST_GROUP_POS {
+            return; // its space was given back
+        } else {
+            (Verdict::Stale, "nothing: no start reads it, and the broker writes it anew")
+        };
+        let end = self.report.bytes;
+        let what = format!("the file ends at byte {end}, but {}", what_was(self.header, was));
+        self.report.note(verdict, end, what, means);
     }
 }
 
+/// What a valid header says: sequence and first group, and the file's length.
 fn read_header(
     block: &[u8],
     directory_id: Option<[u8; 16]>,
     report: &mut FileReport,
-) -> Option<(u64, u64)> {
+) -> Option<((u64, u64), u64)> {
     let named = block.get(8..24).and_then(|id| <[u8; 16]>::try_from(id).ok());
     match FileHeader::find(block, directory_id.or(named).unwrap_or_default()) {
-        HeaderFound::Valid { file_seq: 0, .. } => {
+        HeaderFound::Valid { file_seq: 0, file_bytes, .. } => {
             report.summary = "a spare that was never used".to_owned();
-            Some((0, 0))
+            Some(((0, 0), file_bytes))
         }
-        HeaderFound::Valid { file_seq, first_group, .. } => {
+        HeaderFound::Valid { file_seq, first_group, file_bytes, .. } => {
             report.summary = format!("file {file_seq} from group {first_group}");
-            Some((file_seq, first_group))
+            Some(((file_seq, first_group), file_bytes))
         }
         HeaderFound::Foreign => {
             let means = "the broker refuses the directory";
@@ -217,6 +243,7 @@ enum GroupFound {
 impl JournalFiles {
     pub(super) fn new(dir: &Path, mut files: Vec<JournalFile>, start: Start) -> JournalFiles {
         files.sort_by_key(|file| (file.header, file.path.clone()));
+        files.iter_mut().for_each(|file| file.judge_length(&start));
         let mut dir_report = FileReport::new(dir, FileKind::Directory, 0);
         let wanted = start.journal.file_seq;
         let is_there = files.iter().any(|file| file.header.is_some_and(|it| it.0 == wanted));
@@ -470,10 +497,8 @@ impl<'a> Walk<'a> {
                     }
                 },
             };
-            let goes_on = Some((file_seq + 1, expected));
-            let Some(next) = files.iter().position(|file| file.header == goes_on) else {
-                return Ok(None);
-            };
+            let headers = files.iter().map(|file| file.header);
+            let Some(next) = next_file(headers, file_seq, expected) else { return Ok(None) };
             self.current = Some(next);
             self.pos = FIRST_GROUP_POS;
         }

@@ -1,4 +1,8 @@
 //! The journal's files: one written, spares written before they are needed, old ones used again.
+//!
+//! Invariant: a file's length is durable before its header says it, and a new file has its name only
+//! when it has its header. While it may hold groups that are needed it is never shortened, and a spare
+//! never below its header block: so a file that is shorter was cut by somebody else.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,6 +27,8 @@ use super::format::{FILE_PREWRITTEN, FIRST_GROUP_POS, FileHeader};
 /// stand long before a commit.
 const PREWRITE_BYTES: usize = 1 << 20;
 
+const NEW_SUFFIX: &str = ".new";
+
 /// A journal file that recovery found and drained: free to be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::storage) struct SpareFile {
@@ -39,6 +45,11 @@ pub(in crate::storage) fn file_name(number: u32) -> String {
 /// Number of a file of this name, if it is a journal file.
 pub(in crate::storage) fn file_number(name: &str) -> Option<u32> {
     name.strip_suffix(".journal")?.parse().ok()
+}
+
+/// Name of a file that is being made.
+fn new_file_name(number: u32) -> String {
+    format!("{}{NEW_SUFFIX}", file_name(number))
 }
 
 /// What the files are and where they lie.
@@ -64,6 +75,7 @@ enum Use {
 
 struct Slot {
     number: u32,
+    /// 0: there is no such file, or it is made anew.
     len: u64,
     prewritten: bool,
     used: Use,
@@ -149,8 +161,14 @@ impl FileSet {
         &self.room
     }
 
-    /// Makes sure that a file is active.
+    /// Makes sure that a file is active, and removes what a crash left of files that were being made.
     pub(in crate::storage) async fn start(&self, next_group: u64) -> io::Result<()> {
+        for entry in self.config.disk.list(&self.config.dir).await? {
+            let made = entry.name.strip_suffix(NEW_SUFFIX).and_then(file_number);
+            if made.is_some() && !entry.is_dir {
+                self.config.disk.remove_file(&self.config.dir.join(&entry.name)).await?;
+            }
+        }
         self.activate(0, next_group).await
     }
 
@@ -194,16 +212,15 @@ impl FileSet {
     /// 1.3-4 into merely reserved blocks).
     pub(in crate::storage) async fn prewrite(&self) -> io::Result<()> {
         let Some((index, number, len)) = self.pick_to_prewrite() else { return Ok(()) };
-        let index = self.claim(index, number, len);
-        let result = self.prewrite_file(number, len).await;
-        let shortened = match &result {
-            Err(error) if is_out_of_room(error) => self.shorten(number, 0).await,
-            _ => false,
+        let (index, known_len) = self.claim(index, number);
+        let result = self.prewrite_file(number, known_len == 0, len).await;
+        let len = match &result {
+            Ok(()) => len,
+            Err(_) => self.shorten(number, known_len).await,
         };
         let mut files = self.files.borrow_mut();
         let slot = &mut files.slots[index];
-        (slot.used, slot.prewritten) = (Use::Free, result.is_ok());
-        slot.len = if shortened { 0 } else { slot.len };
+        (slot.used, slot.len, slot.prewritten) = (Use::Free, len, result.is_ok());
         drop(files);
         self.changed.notify();
         result
@@ -215,27 +232,31 @@ impl FileSet {
         let claimed = {
             let mut files = self.files.borrow_mut();
             let mut spares = files.slots.iter_mut().enumerate();
-            let spare = spares.find(|(_, slot)| slot.used == Use::Free && slot.len > 0);
+            let spare = spares.find(|(_, slot)| slot.used == Use::Free && slot.has_space());
             spare.map(|(index, slot)| {
                 slot.used = Use::Busy;
-                (index, slot.number)
+                (index, slot.number, slot.len)
             })
         };
-        let Some((index, number)) = claimed else { return false };
-        let shortened = self.shorten(number, 0).await;
+        let Some((index, number, known_len)) = claimed else { return false };
+        let len = self.shorten(number, known_len).await;
         let mut files = self.files.borrow_mut();
-        let slot = &mut files.slots[index];
-        slot.used = Use::Free;
-        if shortened {
-            (slot.len, slot.prewritten) = (0, false);
-        }
-        shortened
+        (files.slots[index].len, files.slots[index].prewritten) = (len, false);
+        files.slots[index].used = Use::Free;
+        len > 0
     }
 
-    /// Sets the length of a file that holds nothing; it may be longer if that fails.
-    async fn shorten(&self, number: u32, len: u64) -> bool {
-        let Ok(file) = self.open(number, false).await else { return false };
-        file.truncate(len).await.is_ok()
+    /// Gives back what a file that holds nothing takes. Returns the length to go on with: 0, and the
+    /// file is made anew, if it is not known.
+    async fn shorten(&self, number: u32, known_len: u64) -> u64 {
+        if known_len == 0 {
+            // What cannot be removed goes at the next start, or is used for the next attempt.
+            let path = self.config.dir.join(new_file_name(number));
+            let _ = self.config.disk.remove_file(&path).await;
+            return 0;
+        }
+        let Ok(file) = self.open(number, false).await else { return 0 };
+        if file.truncate(FIRST_GROUP_POS).await.is_ok() { FIRST_GROUP_POS } else { 0 }
     }
 
     fn place_in_active(&self, len: u64) -> Option<Placed> {
@@ -254,7 +275,9 @@ impl FileSet {
         let activated = self.activate_slot(index, (number, known_len, prewritten), len, group);
         let result = activated.await;
         if result.as_ref().is_err_and(is_out_of_room) {
-            self.shorten(number, known_len).await;
+            if known_len == 0 {
+                self.shorten(number, 0).await;
+            }
             self.files.borrow_mut().slots[index].used = Use::Free;
         }
         result
@@ -269,11 +292,19 @@ impl FileSet {
     ) -> io::Result<()> {
         let want = (FIRST_GROUP_POS + len).next_multiple_of(BLOCK_ALIGN as u64);
         let file_len = known_len.max(self.config.file_bytes).max(want);
-        let file = self.open(number, known_len == 0).await?;
-        if file_len != known_len {
-            file.allocate(file_len).await?;
+        let is_new = known_len == 0;
+        let file = self.open(number, is_new).await?;
+        if file_len != known_len
+            && let Err(error) = file.allocate(file_len).await
+        {
+            // No header says more than that; it may be longer if this fails, too.
+            let _ = file.truncate(known_len).await;
+            return Err(error);
         }
         let prewritten = prewritten && file_len == known_len;
+        if !prewritten {
+            file.datasync().await?; // its length
+        }
         let file_seq = {
             let mut files = self.files.borrow_mut();
             files.next_file_seq += 1;
@@ -281,9 +312,10 @@ impl FileSet {
         };
         let flags = if prewritten { FILE_PREWRITTEN } else { 0 };
         // Durable before any group: an unreadable header then means that the file holds nothing.
-        file.write_at(self.header_block(file_seq, group, flags), 0, true).await?;
-        if known_len == 0 {
-            self.sync_names().await?;
+        let header = self.header_block((file_seq, group), file_len, flags);
+        file.write_at(header, 0, true).await?;
+        if is_new {
+            self.name_new(number).await?;
         }
         let mut files = self.files.borrow_mut();
         if let Some(old) = files.active.take() {
@@ -310,7 +342,7 @@ impl FileSet {
                     .slots
                     .iter()
                     .position(|slot| free(slot) && slot.prewritten)
-                    .or_else(|| files.slots.iter().position(|slot| free(slot) && slot.len > 0))
+                    .or_else(|| files.slots.iter().position(|slot| free(slot) && slot.has_space()))
                     .or_else(|| files.slots.iter().position(free));
                 let index = match pick {
                     Some(index) => Some(index),
@@ -352,18 +384,18 @@ impl FileSet {
             .then(|| (None, files.next_number(), self.config.file_bytes))
     }
 
-    fn claim(&self, index: Option<usize>, number: u32, len: u64) -> usize {
+    /// The slot to prewrite, now taken, and its length before.
+    fn claim(&self, index: Option<usize>, number: u32) -> (usize, u64) {
         let mut files = self.files.borrow_mut();
         let index = index.unwrap_or_else(|| files.add_slot());
         let slot = &mut files.slots[index];
         debug_assert_eq!(slot.number, number);
         slot.used = Use::Busy;
-        slot.len = len;
-        index
+        (index, slot.len)
     }
 
-    async fn prewrite_file(&self, number: u32, len: u64) -> io::Result<()> {
-        let file = self.open(number, true).await?;
+    async fn prewrite_file(&self, number: u32, is_new: bool, len: u64) -> io::Result<()> {
+        let file = self.open(number, is_new).await?;
         file.allocate(len).await?;
         let mut zeros = IoBuf::alloc(PREWRITE_BYTES);
         zeros.fill(0);
@@ -378,7 +410,15 @@ impl FileSet {
         }
         file.datasync().await?;
         // Sequence 0 was never used: the header only remembers that the blocks are written.
-        file.write_at(self.header_block(0, 0, FILE_PREWRITTEN), 0, true).await?;
+        file.write_at(self.header_block((0, 0), len, FILE_PREWRITTEN), 0, true).await?;
+        if is_new { self.name_new(number).await } else { Ok(()) }
+    }
+
+    /// Gives a file that was made its name.
+    async fn name_new(&self, number: u32) -> io::Result<()> {
+        let [from, to] = [new_file_name(number), file_name(number)];
+        let dir = &self.config.dir;
+        self.config.disk.rename(&dir.join(from), &dir.join(to)).await?;
         self.sync_names().await
     }
 
@@ -390,17 +430,25 @@ impl FileSet {
         self.config.disk.sync_dir(&self.config.dir).await
     }
 
-    fn header_block(&self, file_seq: u64, first_group: u64, flags: u16) -> Bytes {
-        let header = FileHeader::new(self.config.directory_id, file_seq, first_group, flags);
+    fn header_block(&self, numbers: (u64, u64), file_bytes: u64, flags: u16) -> Bytes {
+        let header = FileHeader::new(self.config.directory_id, numbers, file_bytes, flags);
         let mut block = IoBuf::alloc(BLOCK_ALIGN);
         block[..FileHeader::BYTES].copy_from_slice(header.as_bytes());
         block[FileHeader::BYTES..].fill(0);
         block.freeze(BLOCK_ALIGN)
     }
 
-    async fn open(&self, number: u32, create: bool) -> io::Result<File> {
-        let path = self.config.dir.join(file_name(number));
-        self.config.disk.open(&path, OpenOptions { write: true, create, direct: true }).await
+    async fn open(&self, number: u32, is_new: bool) -> io::Result<File> {
+        let name = if is_new { new_file_name(number) } else { file_name(number) };
+        let options = OpenOptions { write: true, create: is_new, direct: true };
+        self.config.disk.open(&self.config.dir.join(name), options).await
+    }
+}
+
+impl Slot {
+    /// Whether there is more than the header's block.
+    fn has_space(&self) -> bool {
+        self.len > FIRST_GROUP_POS
     }
 }
 

@@ -19,7 +19,7 @@ use crate::base::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicPartit
 use crate::base::limits::{BATCH_PLACE, BLOCK_ALIGN, LARGE_BATCH_BYTES};
 
 /// Version of the journal's format.
-pub(in crate::storage) const JOURNAL_VERSION: u16 = 3;
+pub(in crate::storage) const JOURNAL_VERSION: u16 = 4;
 
 const FILE_MAGIC: [u8; 4] = *b"TWJF";
 const GROUP_MAGIC: [u8; 4] = *b"TWJG";
@@ -47,6 +47,7 @@ pub(in crate::storage) struct FileHeader {
     directory_id: [u8; 16],
     file_seq: U64,
     first_group: U64,
+    file_bytes: U64,
     crc: U32,
 }
 
@@ -59,6 +60,8 @@ pub(in crate::storage) enum HeaderFound {
         file_seq: u64,
         /// Sequence of the first group in it.
         first_group: u64,
+        /// Length of the file when this header was written: it never gets shorter while it is used.
+        file_bytes: u64,
         /// [`FILE_PREWRITTEN`].
         flags: u16,
     },
@@ -75,8 +78,8 @@ impl FileHeader {
 
     pub(in crate::storage) fn new(
         directory_id: [u8; 16],
-        file_seq: u64,
-        first_group: u64,
+        (file_seq, first_group): (u64, u64),
+        file_bytes: u64,
         flags: u16,
     ) -> FileHeader {
         let mut header = FileHeader {
@@ -86,6 +89,7 @@ impl FileHeader {
             directory_id,
             file_seq: file_seq.into(),
             first_group: first_group.into(),
+            file_bytes: file_bytes.into(),
             crc: 0.into(),
         };
         header.crc = header.checksum().into();
@@ -113,6 +117,7 @@ impl FileHeader {
         HeaderFound::Valid {
             file_seq: header.file_seq.get(),
             first_group: header.first_group.get(),
+            file_bytes: header.file_bytes.get(),
             flags: header.flags.get(),
         }
     }
@@ -431,10 +436,11 @@ mod tests {
 
     #[test]
     fn a_header_of_another_directory_or_version_is_told_from_a_damaged_one() {
-        let header = FileHeader::new([7; 16], 3, 40, FILE_PREWRITTEN);
+        let header = FileHeader::new([7; 16], (3, 40), 1 << 20, FILE_PREWRITTEN);
         let mut block = vec![0; BLOCK_ALIGN];
         block[..FileHeader::BYTES].copy_from_slice(header.as_bytes());
-        let valid = HeaderFound::Valid { file_seq: 3, first_group: 40, flags: FILE_PREWRITTEN };
+        let (file_bytes, flags) = (1 << 20, FILE_PREWRITTEN);
+        let valid = HeaderFound::Valid { file_seq: 3, first_group: 40, file_bytes, flags };
         assert_eq!(FileHeader::find(&block, [7; 16]), valid);
         assert_eq!(FileHeader::find(&block, [8; 16]), HeaderFound::Foreign);
         for byte in 0..FileHeader::BYTES {

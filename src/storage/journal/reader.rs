@@ -35,6 +35,8 @@ struct FoundFile {
     len: u64,
     /// Sequence and first group; `None` if the header is not valid.
     header: Option<(u64, u64)>,
+    /// What the file is, and what it was when its header was written, if it is shorter.
+    cut: Option<(u64, u64)>,
     prewritten: bool,
 }
 
@@ -113,6 +115,9 @@ impl JournalReader {
             let path = dir.join(&entry.name);
             files.push(find_file(disk, path, number, directory_id).await?);
         }
+        if !clean {
+            files.iter().try_for_each(|file| file.refuse_if_cut(from.file_seq))?;
+        }
         let current =
             files.iter().position(|file| file.header.is_some_and(|h| h.0 == from.file_seq));
         let reader = JournalReader {
@@ -152,11 +157,8 @@ impl JournalReader {
                     return Ok(Some(group));
                 }
                 let seq = self.files[index].header.map_or(0, |header| header.0);
-                let next = self
-                    .files
-                    .iter()
-                    .position(|file| file.header == Some((seq + 1, self.expected)));
-                if let Some(next) = next {
+                let headers = self.files.iter().map(|file| file.header);
+                if let Some(next) = next_file(headers, seq, self.expected) {
                     self.current = Some(next);
                     self.pos = FIRST_GROUP_POS;
                     continue;
@@ -338,6 +340,44 @@ impl JournalReader {
     }
 }
 
+impl FoundFile {
+    /// Refuses a file in which replay may find groups, if it is not as long as it was.
+    fn refuse_if_cut(&self, from_seq: u64) -> Result<(), RecoveryError> {
+        let Some((found, was)) = self.cut else { return Ok(()) };
+        if self.header.is_some_and(|(seq, _)| seq < from_seq) {
+            return Ok(()); // a spare, whose space may have been given back
+        }
+        let reason = format!("it ends at byte {found}, but {}", what_was(self.header, was));
+        Err(RecoveryError::Corrupt { path: self.path.clone(), reason })
+    }
+}
+
+/// What is known of the length that a file had.
+pub(in crate::storage) fn what_was(header: Option<(u64, u64)>, was: u64) -> String {
+    match header {
+        Some(_) => format!("its header says that it has {was} bytes"),
+        None => format!("no journal file is shorter than its header's {was} bytes"),
+    }
+}
+
+/// The length of a whole file of `len` bytes, if this one is shorter. `said`: by a valid header.
+pub(in crate::storage) fn whole_len(len: u64, said: Option<u64>) -> Option<u64> {
+    let whole = said.unwrap_or(FIRST_GROUP_POS).max(FIRST_GROUP_POS);
+    (len < whole).then_some(whole)
+}
+
+/// The file that goes on with `group` behind file `file_seq`. An attempt to begin one may have used
+/// a number up.
+pub(in crate::storage) fn next_file(
+    headers: impl Iterator<Item = Option<(u64, u64)>>,
+    file_seq: u64,
+    group: u64,
+) -> Option<usize> {
+    let named = headers.enumerate().filter_map(|(index, header)| Some((index, header?)));
+    let following = named.filter(|(_, header)| header.0 > file_seq && header.1 == group);
+    following.min_by_key(|(_, header)| header.0).map(|(index, _)| index)
+}
+
 async fn find_file(
     disk: &Disk,
     path: PathBuf,
@@ -348,19 +388,22 @@ async fn find_file(
     let opened = disk.open(&path, options).await.map_err(|error| io_error(&path, error))?;
     let len = opened.len().map_err(|error| io_error(&path, error))?;
     let block = opened.read_at(0, BLOCK_ALIGN).await.map_err(|error| io_error(&path, error))?;
-    let (header, prewritten) = match FileHeader::find(&block, directory_id) {
-        HeaderFound::Valid { file_seq, first_group, flags } => {
-            (Some((file_seq, first_group)), flags & FILE_PREWRITTEN != 0)
+    let (header, said, flags) = match FileHeader::find(&block, directory_id) {
+        HeaderFound::Valid { file_seq, first_group, file_bytes, flags } => {
+            (Some((file_seq, first_group)), Some(file_bytes), flags)
         }
-        HeaderFound::Invalid => (None, false),
+        HeaderFound::Invalid => (None, None, 0),
         HeaderFound::Foreign => return Err(RecoveryError::ForeignFile { path }),
         HeaderFound::UnknownVersion(version) => {
             return Err(RecoveryError::UnknownVersion { path, version });
         }
     };
+    let cut = whole_len(len, said).map(|was| (len, was));
+    // A length that no header says need not be durable.
+    let prewritten = flags & FILE_PREWRITTEN != 0 && said == Some(len);
     // Whole blocks only: what lies behind a cut cannot hold a group.
     let len = len - len % BLOCK_ALIGN as u64;
-    Ok(FoundFile { number, path, file: opened, len, header, prewritten })
+    Ok(FoundFile { number, path, file: opened, len, header, cut, prewritten })
 }
 
 /// Whether a group is complete and every byte of it is what was written.

@@ -64,15 +64,7 @@ impl Left {
     /// The same directory on a disk of its own.
     fn copy(&self) -> (Home, Rc<SimDisk>) {
         let disk = self.disk.crash(0);
-        let home = Home {
-            disk: Disk::Sim(disk.clone()),
-            dir: self.home.dir.clone(),
-            config: self.home.config.clone(),
-            clock: self.home.clock.clone(),
-            time: self.home.time.clone(),
-            live: RefCell::new(self.home.live.borrow().clone()),
-        };
-        (home, disk)
+        (self.home.on(disk.clone()), disk)
     }
 
     fn of_kind(&self, kind: Kind) -> Vec<&PathBuf> {
@@ -171,7 +163,7 @@ fn collect(home: &Home, dir: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
     }
 }
 
-fn resize(home: &Home, path: &Path, len: u64) {
+pub(super) fn resize(home: &Home, path: &Path, len: u64) {
     let options = OpenOptions { write: true, ..OpenOptions::default() };
     let file = block_on(home.disk.open(path, options)).expect("open");
     block_on(file.truncate(len)).expect("cut");
@@ -289,8 +281,8 @@ fn of_version(kind: Kind, content: &mut [u8], version: u16) {
     content[4..6].copy_from_slice(&version.to_le_bytes());
     match kind {
         Kind::Journal => {
-            let crc = crc_of(content, 0..40);
-            content[40..44].copy_from_slice(&crc.to_le_bytes());
+            let crc = crc_of(content, 0..48);
+            content[48..52].copy_from_slice(&crc.to_le_bytes());
         }
         Kind::Base | Kind::Checkpoint | Kind::Snapshot => {
             let crc = crate::base::crc::crc32c_append(crc_of(content, 0..44), &content[48..]);

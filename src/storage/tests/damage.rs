@@ -1,9 +1,10 @@
 //! Torn tails are forgotten, corruption is refused, stale bytes are never taken for new ones.
 
+use super::bit_rot::resize;
 use super::*;
 use crate::io::disk::OpenOptions;
 use crate::io::sim_disk::SimDisk;
-use crate::storage::journal::format::{FIRST_GROUP_POS, GroupHeader};
+use crate::storage::journal::format::{FIRST_GROUP_POS, FileHeader, GroupHeader};
 
 /// A store with one log, killed after `groups` groups of one batch each in its journal.
 fn killed(groups: u64, value_bytes: usize) -> (Home, Rc<SimDisk>, Vec<Bytes>) {
@@ -109,18 +110,9 @@ fn a_damaged_group_before_a_durable_one_refuses_the_directory_and_changes_nothin
 }
 
 fn recover_only(home: &Home) -> Result<(), RecoveryError> {
-    let before = home.disk.clone();
-    let Disk::Sim(disk) = &before else { panic!("simulated") };
+    let Disk::Sim(disk) = &home.disk else { panic!("simulated") };
     // On a copy, so that the directory can be looked at again.
-    let copy = Home {
-        disk: Disk::Sim(disk.crash(4)),
-        dir: home.dir.clone(),
-        config: home.config.clone(),
-        clock: home.clock.clone(),
-        time: home.time.clone(),
-        live: RefCell::new(home.live.borrow().clone()),
-    };
-    copy.recover_and_open().map(|_| ())
+    home.on(disk.crash(4)).recover_and_open().map(|_| ())
 }
 
 #[test]
@@ -137,6 +129,93 @@ fn a_damaged_header_of_a_journal_file_is_no_empty_journal() {
     disk.flip_bit(&last, 20, 0).expect("flip");
     let refused = recovered_end(&home);
     assert!(matches!(refused, Err(RecoveryError::Corrupt { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_journal_file_that_was_cut_at_any_length_refuses_the_directory_and_says_where_it_ends() {
+    // No checkpoint names any of the files: only the files themselves can tell.
+    let (home, disk, _) = killed(40, 9000);
+    let dir = Path::new("/data/journal/0");
+    let names = block_on(home.disk.list(dir)).expect("list");
+    let used = |path: &PathBuf| !groups_in(&bytes_of(&home, path)).is_empty();
+    let files = names.iter().map(|entry| dir.join(&entry.name)).filter(used);
+    let files: Vec<PathBuf> = files.collect();
+    assert!(files.len() >= 2, "{names:?}");
+    for path in files {
+        let len = bytes_of(&home, &path).len() as u64;
+        let borders = (0..len).step_by(4096).flat_map(|border| [border, border + 1, border + 4095]);
+        for cut in (0..600).chain(borders) {
+            let copy = home.on(disk.copy());
+            resize(&copy, &path, cut);
+            let refused = copy.recover_and_open().map(|_| ());
+            let Err(RecoveryError::Corrupt { path: named, reason }) = refused else {
+                panic!("{} cut at {cut}: {refused:?}", path.display());
+            };
+            assert_eq!(named, path);
+            let header = FileHeader::BYTES as u64;
+            let was = if cut < header { 4096 } else { len };
+            assert!(reason.starts_with(&format!("it ends at byte {cut}, but ")), "{reason}");
+            assert!(reason.ends_with(&format!(" {was} bytes")), "{reason}");
+            for entry in &names {
+                let path_of = dir.join(&entry.name);
+                let before = bytes_of(&home, &path_of);
+                let kept = if path_of == path { cut as usize } else { before.len() };
+                assert!(bytes_of(&copy, &path_of) == before[..kept], "nothing is changed");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_spare_journal_file_that_was_cut_is_written_anew() {
+    let (home, _) = Home::simulated(small_config());
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    log.borrow_mut().append(store.journal(), &batch(1, 1, 900, 0), leader(0));
+    commit(&store);
+    block_on(store.prewrite()).expect("a spare");
+    drop((log, store));
+    let spare = Path::new("/data/journal/0/001.journal");
+    for cut in [60, 4095, 4096, 5000, 8192, 100_000] {
+        resize(&home, spare, cut);
+        let store = home.open();
+        let log = home.log(&store, tp(1, 0));
+        for tag in 0..40 {
+            log.borrow_mut().append(store.journal(), &batch(tag, 1, 9000, 0), leader(0));
+            commit(&store);
+        }
+        block_on(store.close()).expect("closed");
+    }
+    let again = home.open();
+    assert_eq!(home.log(&again, tp(1, 0)).borrow().log_end(), Offset(1 + 6 * 40));
+}
+
+#[test]
+fn a_journal_file_that_could_not_be_begun_at_first_is_found_again() {
+    let (home, disk, _) = killed(0, 0);
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    // It cannot be named for want of room: the next attempt takes another sequence.
+    let full = crate::io::SimFault::Error(libc::ENOSPC);
+    for tag in 0..35 {
+        if tag == 5 {
+            disk.plan_fault(crate::io::SimOp::Name, 0, false, full);
+        }
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 9000, 0), leader(0));
+        let mut committed = pin!(store.commit_group());
+        if block_on(poll_once(&mut committed)).is_none() {
+            store.look_at_room();
+            block_on(committed).expect("committed");
+        }
+    }
+    assert_eq!(disk.faults_met().len(), 1);
+    assert!(store.failed().is_none(), "{:?}", store.failed());
+    drop((log, store));
+    for seed in 0..20 {
+        let copy = home.on(disk.crash(seed));
+        assert_eq!(recovered_end(&copy).expect("a start"), Offset(35));
+    }
 }
 
 #[test]

@@ -321,8 +321,16 @@ fn a_journal_that_is_cut_anywhere_is_torn_or_damaged_as_recovery_says() {
             bad[cut..used].fill(0)
         }
         fs::write(&path, &bad).expect("write");
-        let verdict = left.reports().iter().map(FileReport::verdict).max().expect("reports");
+        let reports = left.reports();
+        let verdict = reports.iter().map(FileReport::verdict).max().expect("reports");
         assert_eq!(verdict >= Verdict::Unreadable, left.is_refused(), "cut at {cut}");
+        if bad.len() < bytes.len() {
+            let findings = &of(&reports, &path).findings;
+            let what = format!("the file ends at byte {cut}, but ");
+            let told = findings.iter().find(|finding| finding.what.starts_with(&what));
+            let told = told.unwrap_or_else(|| panic!("cut at {cut}: {findings:?}"));
+            assert_eq!((told.verdict, told.pos), (Verdict::Damaged, Some(cut as u64)));
+        }
         said.push(verdict);
     }
     assert!(said.contains(&Verdict::Torn), "{said:?}");
@@ -381,8 +389,8 @@ fn files_of_a_later_version_are_told_from_damaged_ones() {
     let mut journal = vec![0; 8192];
     journal[..4].copy_from_slice(b"TWJF");
     journal[4] = 9;
-    let crc = crc32c(&journal[..40]);
-    journal[40..44].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c(&journal[..48]);
+    journal[48..52].copy_from_slice(&crc.to_le_bytes());
     let files = [
         (FileKind::Checkpoint, checkpoint),
         (FileKind::Segment, block),

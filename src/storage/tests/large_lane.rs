@@ -21,7 +21,7 @@ fn small(tag: u64) -> RecordBatch {
 /// A store whose log has a segment with a durable name, so that the large lane is open.
 fn with_open_lane(flush_messages: i64) -> (Home, Rc<SimDisk>, Rc<Store>, Rc<RefCell<Log>>) {
     let config = StoreConfig { write_behind_window_bytes: 1 << 40, ..small_config() };
-    let config = StoreConfig { checkpoint_bytes: 1 << 40, ..config };
+    let config = StoreConfig { checkpoint_bytes: 1 << 40, journal_file_bytes: 1 << 20, ..config };
     let (home, disk) = Home::simulated(config);
     home.live(tp(1, 0), LogConfig { flush_messages, ..LogConfig::default() });
     let store = home.open();

@@ -42,14 +42,14 @@ fn seal(kind: FileKind, bytes: &mut [u8]) -> Option<()> {
         FileKind::Checkpoint => (b"TWCP", 1),
         FileKind::Snapshot => (b"TWSS", 1),
         FileKind::Segment => (b"TWSB", 1),
-        FileKind::Journal => (b"TWJF", 3),
+        FileKind::Journal => (b"TWJF", 4),
         _ => return None,
     };
     bytes.get_mut(..4)?.copy_from_slice(magic);
     bytes.get_mut(4..8)?.copy_from_slice(&[version, 0, 0, 0]);
     let (place, crc) = match kind {
         FileKind::Segment => (76, crc32c(bytes.get(..76)?)),
-        FileKind::Journal => (40, crc32c(bytes.get(..40)?)),
+        FileKind::Journal => (48, crc32c(bytes.get(..48)?)),
         _ => {
             let archive = u64::try_from(bytes.len().checked_sub(48)?).ok()?;
             bytes.get_mut(32..40)?.copy_from_slice(&archive.to_le_bytes());

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use serde_json::Value;
 
-use crate::crash::broker::{Broker, Recipe};
+use crate::crash::broker::Recipe;
+use crate::tools::broker_process::{BrokerProcess, START_TIMEOUT};
 
 /// Settings under which nothing happens in the background.
 const QUIET: [&str; 2] = ["log.cleaner.enable=false", "log.retention.check.interval.ms=86400000"];
@@ -91,9 +92,9 @@ fn recipe(plan: &Plan) -> Recipe {
     }
 }
 
-fn start(recipe: &Recipe, settings: &[&str]) -> Result<Broker, String> {
+fn start(recipe: &Recipe, settings: &[&str]) -> Result<BrokerProcess, String> {
     let mut broker = recipe.spawn_with("0", settings)?;
-    broker.wait_until_ready()?;
+    broker.wait_until_ready(START_TIMEOUT)?;
     Ok(broker)
 }
 

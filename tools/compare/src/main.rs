@@ -13,6 +13,14 @@ mod report;
 mod sample;
 mod wire;
 
+/// What the tools share.
+#[path = "../../support"]
+#[allow(dead_code, reason = "each user has its own part")]
+mod tools {
+    pub mod broker_process;
+    pub mod random;
+}
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

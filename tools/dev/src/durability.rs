@@ -8,19 +8,13 @@ use clap::{Args, ValueEnum};
 use crate::broker::{self, Profile};
 use crate::house::{During, Failure, House, run, step};
 use crate::setup;
+use crate::tools::file_system::FileSystem;
 
 /// Exit code of `thalweg-powercut` where the machine cannot do it.
 const CANNOT: i32 = 77;
 
 /// Cuts in `cargo dev test`, on each file system.
 const CUTS_IN_TEST: u32 = 50;
-
-/// A file system to lose power under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FileSystem {
-    Ext4,
-    Xfs,
-}
 
 #[derive(Args)]
 pub struct Simulation {
@@ -128,8 +122,8 @@ fn prepare(house: &House, fs: FileSystem) -> Result<(), Failure> {
 
 fn command(house: &House, programs: &Path, fs: FileSystem) -> std::process::Command {
     let mut command = house.command(programs.join("thalweg-powercut"));
-    let name = if fs == FileSystem::Ext4 { "ext4" } else { "xfs" };
-    command.args(["--fs", name, "--dir"]).arg(house.cache(&format!("power-cut-{name}")));
+    command.args(["--fs", fs.name(), "--dir"]);
+    command.arg(house.cache(&format!("power-cut-{}", fs.name())));
     command
 }
 

@@ -15,6 +15,12 @@ mod setup;
 mod suites;
 mod versions;
 
+/// What the tools share.
+#[path = "../../support"]
+mod tools {
+    pub mod file_system;
+}
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

@@ -14,8 +14,8 @@ use crate::device::{DEVICE_BYTES, Rig};
 use crate::fuse::Blocks;
 use crate::offline;
 use crate::promises::{Mark, Promises};
-use crate::random::Random;
 use crate::shell::during;
+use crate::tools::random::Random;
 use crate::verify::{Seen, verify};
 use crate::workload::cores;
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use fuser::BackgroundSession;
 
-use crate::FileSystem;
 use crate::block_log::BlockLog;
 use crate::fuse::{self, Blocks, DISK};
 use crate::shell::{self, during};
+use crate::tools::file_system::FileSystem;
 
 /// Bytes of the device: XFS wants 300 MB at least.
 pub const DEVICE_BYTES: u64 = 640 << 20;

@@ -5,18 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::FileSystem;
 use crate::shell;
+use crate::tools::file_system::FileSystem;
 
 impl FileSystem {
-    /// As `mount -t` wants it.
-    pub fn name(self) -> &'static str {
-        match self {
-            FileSystem::Ext4 => "ext4",
-            FileSystem::Xfs => "xfs",
-        }
-    }
-
     /// The program that makes one.
     pub fn mkfs(self) -> &'static str {
         match self {

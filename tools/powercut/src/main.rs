@@ -15,7 +15,6 @@ mod machine;
 mod offline;
 mod operator;
 mod promises;
-mod random;
 mod shell;
 mod verify;
 mod workload;
@@ -30,30 +29,32 @@ mod support {
     pub mod wire;
 }
 
+/// What the tools share.
+#[path = "../../support"]
+#[allow(dead_code, reason = "each user has its own part")]
+mod tools {
+    pub mod broker_process;
+    pub mod file_system;
+    pub mod random;
+}
+
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use broker::Recipe;
 use cut::Cutter;
 use device::Rig;
-use random::Random;
+use tools::broker_process::START_TIMEOUT;
+use tools::file_system::FileSystem;
+use tools::random::Random;
 
 /// Exit code where the machine cannot do it.
 const CANNOT: u8 = 77;
 /// Cuts of one recorded workload; more cuts need more workloads.
 const CUTS_A_WORKLOAD: u32 = 250;
-
-/// A file system to lose power under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FileSystem {
-    /// ext4.
-    Ext4,
-    /// XFS.
-    Xfs,
-}
 
 /// Cuts the power under a broker and looks what is left.
 #[derive(Parser)]
@@ -102,7 +103,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let seed = args.seed.unwrap_or_else(random::seed);
+    let seed = args.seed.unwrap_or_else(seed_from_the_clock);
     println!("seed {seed}, {} cuts on {:?}", args.cuts, args.fs);
     let mut left = args.cuts;
     let mut random = Random::new(seed);
@@ -125,12 +126,17 @@ fn run(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
+fn seed_from_the_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64 % 1_000_000_007
+}
+
 /// Records one workload and cuts it; the first broken promise, if any.
 fn record_and_cut(args: &Args, random: &mut Random, cuts: u32) -> Result<Option<String>, String> {
     let start = Instant::now();
     let rig = Rig::new(&args.dir, args.fs)?;
     let (program, log) = (args.broker.clone(), args.dir.join("broker.log"));
-    let recipe = Recipe { program, log, patience: broker::START_TIMEOUT, is_busy: true };
+    let recipe = Recipe { program, log, patience: START_TIMEOUT, is_busy: true };
     let from = workload::record(&rig, &recipe, random)?;
     let recipe = Recipe { is_busy: false, ..recipe };
     let (writes, flushes, marks) = rig.log().counts();

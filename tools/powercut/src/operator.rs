@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::block_log::BlockLog;
 use crate::promises::{Mark, Shape};
-use crate::random::Random;
 use crate::support::client::{Client, batch_of};
 use crate::support::wire::Body;
+use crate::tools::random::Random;
 use crate::writers::Sent;
 
 /// Topics at a time.

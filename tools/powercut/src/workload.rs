@@ -7,8 +7,8 @@ use crate::broker::Recipe;
 use crate::device::Rig;
 use crate::operator::Operator;
 use crate::promises::{Place, TOPICS};
-use crate::random::Random;
 use crate::support::client::Client;
+use crate::tools::random::Random;
 use crate::writers::{Sent, Writers};
 
 /// Starts of the broker, and how long each of its lives is.

@@ -5,16 +5,17 @@
 pub mod broker;
 mod ledger;
 mod load;
-mod random;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Recipe};
+use broker::Recipe;
 use ledger::{Ledger, Place};
 use load::{Load, PARTITIONS, TOPICS};
-use random::Random;
+
+use crate::tools::broker_process::{BrokerProcess, START_TIMEOUT};
+use crate::tools::random::Random;
 
 /// What to do.
 pub struct Plan {
@@ -109,7 +110,7 @@ impl Killer {
     }
 
     /// Load, then the end of the broker, then a new one; what was known is read again.
-    fn cycle(&mut self, mut broker: Broker, cycle: u32) -> Result<Broker, String> {
+    fn cycle(&mut self, mut broker: BrokerProcess, cycle: u32) -> Result<BrokerProcess, String> {
         self.wait_for_progress(&mut broker)?;
         std::thread::sleep(Duration::from_millis(self.random.below(400)));
         broker.is_up()?;
@@ -142,10 +143,10 @@ impl Killer {
         self.cores[place].clone()
     }
 
-    fn start(&mut self) -> Result<Broker, String> {
+    fn start(&mut self) -> Result<BrokerProcess, String> {
         let cores = self.any_cores();
         let mut broker = self.recipe.spawn(&cores)?;
-        let took = broker.wait_until_ready()?;
+        let (_, took) = broker.wait_until_ready(START_TIMEOUT)?;
         self.slowest_start = self.slowest_start.max(took);
         Ok(broker)
     }
@@ -154,7 +155,7 @@ impl Killer {
         self.ledger.violation().map_or(Ok(()), Err)
     }
 
-    fn wait_for_progress(&self, broker: &mut Broker) -> Result<(), String> {
+    fn wait_for_progress(&self, broker: &mut BrokerProcess) -> Result<(), String> {
         let before: Vec<u64> =
             (0..TOPICS.len()).map(|topic| self.ledger.acknowledged(topic)).collect();
         let deadline = Instant::now() + PROGRESS_TIMEOUT;

@@ -1,7 +1,5 @@
 //! Random choices that a seed repeats (SplitMix64: Steele, Lea, Flood 2014).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 pub struct Random(u64);
 
 impl Random {
@@ -26,13 +24,12 @@ impl Random {
         self.below(100) < percent
     }
 
+    /// True once in `of` times.
+    pub fn once_in(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len() as u64) as usize]
     }
-}
-
-/// A seed from the clock.
-pub fn seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.as_nanos() as u64 % 1_000_000_007
 }

@@ -6,8 +6,6 @@ use super::{ByClient, CLIENTS, Client, Run};
 const THROUGHPUT_PART: f64 = 0.05;
 /// ... the p50 by this part and by what the other client adds itself.
 const P50_PART: f64 = 0.10;
-/// kafka-producer-perf-test cuts its times to whole ms.
-const PERF_TEST_RESOLUTION_US: f64 = 1_000.0;
 
 /// Median, least and most of some runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +61,8 @@ fn figures(runs: &ByClient<'_>, client: Client) -> Figures {
 }
 
 /// What `ours` and `other` disagree about. What the other adds itself is what it says of a null
-/// broker beyond what we say of it.
+/// broker beyond what we say of it. `resolution_us`: to what it cuts its times. Both that it says of
+/// the broker and what it adds itself may be that much more.
 fn differences(ours: &Figures, other: &Figures, resolution_us: f64) -> Vec<String> {
     let mut found = Vec::new();
     let ratio = ours.throughput.median / other.throughput.median.max(1e-9);
@@ -80,7 +79,8 @@ fn differences(ours: &Figures, other: &Figures, resolution_us: f64) -> Vec<Strin
         ));
     }
     let p99 = ours.p99.median;
-    if p99 < other.p99.least - own_p99(ours, other) || p99 > other.p99.most + resolution_us {
+    let least = other.p99.least - own_p99(ours, other) - resolution_us;
+    if p99 < least || p99 > other.p99.most + resolution_us {
         found.push(format!("{}: a difference", tail(ours, other)));
     }
     found
@@ -121,10 +121,8 @@ pub(super) fn print(runs: &ByClient<'_>) -> bool {
     let ours = figures(runs, Client::Bench);
     let mut agrees = true;
     for client in [Client::PerfTest, Client::Librdkafka] {
-        let cut = client == Client::PerfTest;
-        let resolution_us = if cut { PERF_TEST_RESOLUTION_US } else { 0.0 };
         let other = figures(runs, client);
-        let found = differences(&ours, &other, resolution_us);
+        let found = differences(&ours, &other, client.resolution_us());
         agrees &= found.is_empty();
         let verdict = if found.is_empty() {
             format!("agrees ({})", tail(&ours, &other))
@@ -158,6 +156,31 @@ mod tests {
         assert!(differences(&ours, &other, 0.0).is_empty());
         let ours = figures(10.0, 300.0, 3_500.0, 50.0);
         assert_eq!(differences(&ours, &other, 0.0).len(), 1, "it never excuses ours");
+    }
+
+    #[test]
+    fn a_time_within_the_resolution_of_the_other_client_is_no_difference_and_one_beyond_it_is() {
+        let spread = |least, median, most| Spread { median, least, most };
+        let [whole_ms, exact] = [Client::PerfTest, Client::Librdkafka].map(Client::resolution_us);
+        // Five runs of 2026-11-21: 6 to 7 ms, of which some 4.7 are its own.
+        let mut other = figures(15.0, 1_000.0, 6_000.0, 0.0);
+        other.p99 = spread(6_000.0, 6_000.0, 7_000.0);
+        other.null_p99 = spread(5_000.0, 5_000.0, 6_000.0);
+        let of_ours = |p99| Figures {
+            p99: spread(465.0, p99, 2_441.0),
+            null_p99: spread(246.0, 289.0, 921.0),
+            ..figures(15.0, 158.0, 828.0, 79.0)
+        };
+        assert!(differences(&of_ours(828.0), &other, whole_ms).is_empty());
+        assert!(differences(&of_ours(7_900.0), &other, whole_ms).is_empty());
+        for p99 in [280.0, 8_001.0] {
+            let found = differences(&of_ours(p99), &other, whole_ms);
+            assert!(found.len() == 1 && found[0].contains("p99"), "{p99}: {found:?}");
+        }
+        // A client that tells microseconds has no such excuse.
+        other.p50 = spread(158.0, 158.0, 158.0);
+        let found = differences(&of_ours(828.0), &other, exact);
+        assert!(found.len() == 1 && found[0].contains("p99"), "{found:?}");
     }
 
     #[test]

@@ -72,6 +72,14 @@ impl Client {
             Client::Librdkafka => "librdkafka",
         }
     }
+
+    /// To what it cuts its times.
+    fn resolution_us(self) -> f64 {
+        match self {
+            Client::Bench | Client::Librdkafka => 1.0,
+            Client::PerfTest => 1_000.0,
+        }
+    }
 }
 
 /// What one run of a client showed.

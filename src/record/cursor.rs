@@ -93,20 +93,33 @@ pub struct Record<'a> {
     raw: RawRecord<'a>,
 }
 
-impl<'a> Record<'a> {
-    /// A record of `batch`.
-    pub(super) fn of(batch: &StoredBatch<'_>, raw: RawRecord<'a>) -> Record<'a> {
-        let offset = Offset(batch.base_offset().0.saturating_add(i64::from(raw.offset_delta)));
-        // Java adds with wrap-around; clients see the same sum.
-        let timestamp_ms = match batch.timestamp_type() {
-            TimestampType::CreateTime => {
-                batch.base_timestamp().wrapping_add(raw.timestamp_delta_ms)
-            }
-            TimestampType::LogAppendTime => batch.max_timestamp(),
+/// What the records of a batch are relative to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordBase {
+    offset: Offset,
+    timestamp_ms: i64,
+    append_time_ms: Option<i64>,
+}
+
+impl RecordBase {
+    pub(super) fn of(batch: &StoredBatch<'_>) -> RecordBase {
+        let append_time_ms = match batch.timestamp_type() {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(batch.max_timestamp()),
         };
-        Record { offset, timestamp_ms, raw }
+        let (offset, timestamp_ms) = (batch.base_offset(), batch.base_timestamp());
+        RecordBase { offset, timestamp_ms, append_time_ms }
     }
 
+    pub(super) fn record<'a>(&self, raw: RawRecord<'a>) -> Record<'a> {
+        let offset = Offset(self.offset.0.saturating_add(i64::from(raw.offset_delta)));
+        // Java adds with wrap-around; clients see the same sum.
+        let own_ms = self.timestamp_ms.wrapping_add(raw.timestamp_delta_ms);
+        Record { offset, timestamp_ms: self.append_time_ms.unwrap_or(own_ms), raw }
+    }
+}
+
+impl<'a> Record<'a> {
     /// The record's offset.
     #[must_use]
     pub fn offset(&self) -> Offset {
@@ -172,9 +185,7 @@ pub struct Records<'a> {
     payload: Cow<'a, [u8]>,
     position: usize,
     left: i32,
-    base_offset: Offset,
-    base_timestamp_ms: i64,
-    append_time_ms: Option<i64>,
+    base: RecordBase,
 }
 
 /// Opens a batch's records, decompressing them into at most `limit` bytes. Plain records are read in
@@ -183,17 +194,11 @@ pub struct Records<'a> {
 /// # Errors
 /// `Corrupt` or `TooLarge` from the codec, `UnsupportedCompression`.
 pub fn records(batch: StoredBatch<'_>, limit: usize) -> Result<Records<'_>, BatchError> {
-    let append_time_ms = match batch.timestamp_type() {
-        TimestampType::CreateTime => None,
-        TimestampType::LogAppendTime => Some(batch.max_timestamp()),
-    };
     Ok(Records {
         payload: plain_payload(batch, limit)?,
         position: 0,
         left: batch.record_count().max(0),
-        base_offset: batch.base_offset(),
-        base_timestamp_ms: batch.base_timestamp(),
-        append_time_ms,
+        base: RecordBase::of(&batch),
     })
 }
 
@@ -234,12 +239,7 @@ impl Records<'_> {
             Ok((raw, after)) => {
                 self.position = self.payload.len() - after.len();
                 self.left -= 1;
-                let offset = Offset(self.base_offset.0.saturating_add(i64::from(raw.offset_delta)));
-                // Java adds with wrap-around; clients see the same sum.
-                let timestamp_ms = self
-                    .append_time_ms
-                    .unwrap_or(self.base_timestamp_ms.wrapping_add(raw.timestamp_delta_ms));
-                Some(Ok(Record { offset, timestamp_ms, raw }))
+                Some(Ok(self.base.record(raw)))
             }
             Err(reason) => {
                 self.left = 0;

@@ -7,7 +7,7 @@ use super::batch::RecordBatch;
 use super::builder::write_record;
 use super::codec::compress;
 use super::compression::Compression;
-use super::cursor::{Record, plain_payload, split_record};
+use super::cursor::{Record, RecordBase, plain_payload, split_record};
 use super::error::BatchError;
 use super::header::{
     ATTRIBUTE_CODEC, ATTRIBUTE_DELETE_HORIZON, BatchHeader, HeaderFields, TimestampType,
@@ -64,10 +64,11 @@ impl StoredBatch<'_> {
         let mut needs_horizon = false;
         let mut rest: &[u8] = &plain;
         let count = self.record_count().max(0);
+        let base = RecordBase::of(self);
         for _ in 0..count {
             let (raw, after) = split_record(rest).map_err(invalid)?;
             let bytes = rest.get(..rest.len() - after.len()).unwrap_or_default();
-            let verdict = judge(&Record::of(self, raw));
+            let verdict = judge(&base.record(raw));
             needs_horizon |= verdict == Verdict::KeepForNow;
             if verdict != Verdict::Drop {
                 kept.push(bytes);
@@ -91,7 +92,7 @@ impl StoredBatch<'_> {
     /// The header of the batch without records: what keeps its producer's sequence known.
     ///
     /// # Errors
-    /// None: an empty batch is small.
+    /// `TooLarge`, as whatever is sealed; a header alone never is.
     pub fn emptied(&self) -> Result<RecordBatch, BatchError> {
         let mut fields = self.fields();
         fields.attributes &= !(ATTRIBUTE_CODEC | ATTRIBUTE_DELETE_HORIZON);

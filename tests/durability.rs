@@ -280,25 +280,26 @@ impl Campaign {
     }
 
     fn write_and_kill(&mut self, broker: Broker, after: Duration) {
-        let address = broker.address();
-        std::thread::scope(|scope| {
-            for writer in &mut self.writers {
-                scope.spawn(|| writer.write_until_the_end(address));
-            }
-            scope.spawn(|| self.idempotent.write_until_the_end(address));
+        self.write_until(broker.address(), || {
             std::thread::sleep(after);
             broker.kill();
         });
     }
 
-    /// Ends the broker as an operator does; returns how long that took.
-    fn write_and_stop(&mut self, broker: Broker, after: Duration) -> Duration {
-        let address = broker.address();
+    /// Writes with all writers until the broker that `end` ends is gone.
+    fn write_until<T>(&mut self, address: SocketAddr, end: impl FnOnce() -> T) -> T {
         std::thread::scope(|scope| {
             for writer in &mut self.writers {
                 scope.spawn(|| writer.write_until_the_end(address));
             }
             scope.spawn(|| self.idempotent.write_until_the_end(address));
+            end()
+        })
+    }
+
+    /// Ends the broker as an operator does; returns how long that took.
+    fn write_and_stop(&mut self, broker: Broker, after: Duration) -> Duration {
+        self.write_until(broker.address(), || {
             std::thread::sleep(after);
             let begin = Instant::now();
             assert_eq!(broker.stop().code(), Some(0), "a stop under load is clean");

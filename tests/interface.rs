@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use support::client::{Client, batch_of};
 use support::wire::Got;
-use support::{Broker, failed_start, log_of};
+use support::{Broker, failed_start, log_of, until};
 
 /// Longest a stop may take that has only waiting clients to end.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -324,7 +324,12 @@ fn stop_with_a_parked_fetch(cores: &str) {
     }
     let mut half = Client::connect(broker.address());
     half.wire().send_raw(&[0, 0, 1, 0, 0]);
-    std::thread::sleep(Duration::from_millis(200));
+    // The same fetches, sent later and for a short time, have been parked and are answered.
+    for partition in 0..4 {
+        let mut control = Client::connect(broker.address());
+        control.send_fetch(("t", partition, 2), 1 << 20, 100);
+        assert!(control.fetched().is_some_and(|it| it.error == 0 && it.records.is_empty()));
+    }
     let begin = Instant::now();
     let status = broker.stop();
     let took = begin.elapsed();
@@ -464,13 +469,15 @@ fn context_switches(pid: u32) -> [u64; 2] {
 #[test]
 fn an_idle_broker_costs_next_to_no_cpu() {
     let dir = tempfile::tempdir().expect("a directory");
-    let broker = Broker::start(&dir.path().join("data"), &["--cores", "0"]);
+    let data = dir.path().join("data");
+    let broker = Broker::start(&data, &["--cores", "0"]);
     let mut client = Client::connect(broker.address());
     assert_eq!(client.create_topic("t", 4, &[]), 0);
     assert_eq!(client.produce("t", 0, &batch_of(1, b"v").bytes()).error, 0);
     client.send_fetch(("t", 0, 1), 1 << 20, 60_000);
-    // Spare journal files are written in the background after a start.
-    std::thread::sleep(Duration::from_secs(3));
+    // A spare journal file is written in the background after a start, and has its name when it is.
+    let spare = data.join("journal/0/001.journal");
+    until("the spare journal file is there", || spare.exists());
     let before = context_switches(broker.pid());
     let cpu_before = cpu_time(broker.pid());
     let begin = Instant::now();

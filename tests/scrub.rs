@@ -5,14 +5,12 @@ mod support;
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use support::client::{Client, batch_of};
-use support::{Broker, log_of};
+use support::{Broker, log_of, until};
 
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const BATCHES: i64 = 60;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The oldest segment of the only partition that there is.
 fn first_segment(data: &Path) -> PathBuf {
@@ -51,31 +49,31 @@ fn filled(data: &Path, flags: &[&str]) -> (Broker, Client) {
     (broker, client)
 }
 
+/// The first line of a broker's log that contains `what`, as soon as there is one.
+fn wait_for(data: &Path, what: &str) -> String {
+    let mut found = None;
+    until(what, || {
+        let log = std::fs::read_to_string(log_of(data)).expect("a log");
+        found = log.lines().find(|line| line.contains(what)).map(str::to_owned);
+        found.is_some()
+    });
+    found.expect("just found")
+}
+
 #[test]
 fn rotten_bits_are_found_by_the_scrub_with_file_and_position_and_never_sent() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let (broker, mut client) = filled(&data, &["--set", "scrub.interval.ms=50"]);
     let segment = first_segment(&data);
-    let wait_for = |what: &str| {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = std::fs::read_to_string(log_of(&data)).expect("a log");
-            if let Some(line) = log.lines().find(|line| line.contains(what)) {
-                return line.to_owned();
-            }
-            assert!(Instant::now() < deadline, "no {what:?} in {log}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
-    wait_for("everything is as it was written");
+    wait_for(&data, "everything is as it was written");
     let pos = rot(&segment);
-    let line = wait_for("the scrub found damage");
+    let line = wait_for(&data, "the scrub found damage");
     assert!(line.contains(segment.to_str().expect("UTF-8")), "{line}");
     let place = line.split("pos=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a place");
     let place: u64 = place.parse().expect("a number");
     assert!((pos..pos + 1000).contains(&place), "{line}: {pos}");
-    wait_for("there is damage");
+    wait_for(&data, "there is damage");
 
     // The damaged batch alone is kept back.
     let mut kept_back = 0;
@@ -100,7 +98,12 @@ fn a_scrub_that_is_switched_off_reads_nothing() {
     let data = dir.path().join("data");
     let (broker, mut client) = filled(&data, &["--set", "scrub.interval.ms=0"]);
     rot(&first_segment(&data));
-    std::thread::sleep(Duration::from_millis(300));
+    // By the time that another broker's scrub has found the same, this one would have, too.
+    let control_data = dir.path().join("control");
+    let (control, _) = filled(&control_data, &["--set", "scrub.interval.ms=50"]);
+    rot(&first_segment(&control_data));
+    wait_for(&control_data, "the scrub found damage");
+    assert_eq!(control.stop().code(), Some(0));
     assert_eq!(client.read_all("t", 0, 10).len() as i64, BATCHES - 10);
     let log = std::fs::read_to_string(log_of(&data)).expect("a log");
     assert!(!log.contains("scrub"), "{log}");

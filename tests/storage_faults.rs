@@ -8,17 +8,19 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use support::client::{Client, batch_of};
-use support::{Broker, log_of};
+use support::{Broker, log_of, until};
 
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const PARTITIONS: i32 = 4;
 /// More batches of 100 kB than the small file system can take.
 const BATCHES_MAX: usize = 4_000;
 const RESERVE_BYTES: u64 = 32 << 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What the log says when the disk gets full.
+const FULL: &str = "the disk is full";
 
 /// A file system in memory that goes with the value.
 struct Tmpfs(PathBuf);
@@ -41,6 +43,17 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+/// Two data directories, the second on a small file system of its own; `None` without root.
+fn a_large_and_a_small_directory(size: &str) -> Option<(TempDir, Tmpfs, PathBuf, PathBuf)> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), size) else {
+        eprintln!("SKIPPED: only root can mount a small file system");
+        return None;
+    };
+    let (large, small) = (dir.path().join("large"), tmpfs.0.join("data"));
+    Some((dir, tmpfs, large, small))
 }
 
 fn start(large: &Path, small: &Path) -> Broker {
@@ -85,11 +98,7 @@ impl Load {
     }
 
     fn until_taken(&mut self, partition: i32) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.produce(partition) != 0 {
-            assert!(Instant::now() < deadline, "produce does not come back");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("produce comes back", || self.produce(partition) == 0);
     }
 
     /// Everything but produce is as ever.
@@ -109,12 +118,7 @@ impl Load {
 
 #[test]
 fn a_full_disk_refuses_produce_and_nothing_else_until_it_has_room_again() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "160m") else {
-        eprintln!("SKIPPED: only root can mount a small file system");
-        return;
-    };
-    let (large, small) = (dir.path().join("large"), tmpfs.0.join("data"));
+    let Some((_dir, tmpfs, large, small)) = a_large_and_a_small_directory("160m") else { return };
     let broker = start(&large, &small);
     let mut client = Client::connect(broker.address());
     let configs = [("file.delete.delay.ms", "0"), ("segment.bytes", "4194304")];
@@ -145,15 +149,19 @@ fn a_full_disk_refuses_produce_and_nothing_else_until_it_has_room_again() {
     assert!(taken.is_err() && tmpfs.free_bytes() < 4096, "the disk is full");
     let full_too = load.fill();
     assert_eq!(full_too, full);
-    std::thread::sleep(Duration::from_millis(500));
+    // What is done in the background has had its turn: on the other disk it was done.
+    let configs = [("retention.ms", "50"), ("segment.bytes", "1048576")];
+    assert_eq!(load.client.create_topic("control", 1, &configs), 0);
+    assert_eq!(load.client.produce("control", 0, &batch_of(1, b"value").bytes()).error, 0);
+    until("the control is cut", || load.client.list_offset("control", 0, -2).2 == 1);
     load.check_the_rest(&full);
     std::fs::remove_file(&ballast).expect("removed");
     full.iter().for_each(|partition| load.until_taken(*partition));
 
     let log = std::fs::read_to_string(log_of(&large)).expect("a log");
-    let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
-    assert!(count("the disk is full") >= 2, "{log}");
-    assert_eq!(count("the disk is full"), count("the disk has room again"), "{log}");
+    let count = |what: &str| log.matches(what).count();
+    assert!(count(FULL) >= 2, "{log}");
+    assert_eq!(count(FULL), count("the disk has room again"), "{log}");
     assert!(log.contains("free_bytes=") && log.contains("reserve_bytes=33554432"), "{log}");
     assert_eq!(count("offline"), 0, "{log}");
     assert_eq!(count("panicked"), 0, "{log}");
@@ -171,12 +179,7 @@ fn a_full_disk_refuses_produce_and_nothing_else_until_it_has_room_again() {
 
 #[test]
 fn a_topic_on_a_full_disk_can_be_deleted_and_a_kill_there_loses_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "160m") else {
-        eprintln!("SKIPPED: only root can mount a small file system");
-        return;
-    };
-    let (large, small) = (dir.path().join("large"), tmpfs.0.join("data"));
+    let Some((_dir, tmpfs, large, small)) = a_large_and_a_small_directory("160m") else { return };
     let broker = start(&large, &small);
     let mut client = Client::connect(broker.address());
     assert_eq!(client.create_topic("t", PARTITIONS, &[]), 0);
@@ -194,11 +197,7 @@ fn a_topic_on_a_full_disk_can_be_deleted_and_a_kill_there_loses_nothing() {
     }
     assert_eq!(load.produce(full[0]), KAFKA_STORAGE_ERROR, "it is full as before");
     assert_eq!(load.client.delete_topic("t"), 0);
-    let deadline = Instant::now() + PATIENCE;
-    while tmpfs.free_bytes() < 2 * RESERVE_BYTES {
-        assert!(Instant::now() < deadline, "{} bytes are free", tmpfs.free_bytes());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the topic's room is free", || tmpfs.free_bytes() >= 2 * RESERVE_BYTES);
     assert_eq!(load.client.create_topic("t", PARTITIONS, &[]), 0);
     load.acked = vec![0; PARTITIONS as usize];
     (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
@@ -207,15 +206,10 @@ fn a_topic_on_a_full_disk_can_be_deleted_and_a_kill_there_loses_nothing() {
 
 #[test]
 fn large_batches_on_a_disk_that_somebody_else_fills_wait_and_lose_nothing() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let Some(tmpfs) = Tmpfs::mount(dir.path().join("small"), "200m") else {
-        eprintln!("SKIPPED: only root can mount a small file system");
-        return;
-    };
+    let Some((_dir, tmpfs, data, small)) = a_large_and_a_small_directory("200m") else { return };
     // Through a link, so that the broker's own log lies elsewhere.
-    std::fs::create_dir(tmpfs.0.join("data")).expect("a directory");
-    let data = dir.path().join("data");
-    std::os::unix::fs::symlink(tmpfs.0.join("data"), &data).expect("a link");
+    std::fs::create_dir(&small).expect("a directory");
+    std::os::unix::fs::symlink(small, &data).expect("a link");
     let flags = ["--cores", "0", "--set", "journal.file.bytes=4MiB"];
     let no_reserve = ["--set", "disk.reserve.bytes=0"];
     let flags = [&flags[..], &no_reserve].concat();
@@ -229,16 +223,17 @@ fn large_batches_on_a_disk_that_somebody_else_fills_wait_and_lose_nothing() {
             (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
         }
         let ballast = tmpfs.0.join("ballast");
+        let times_full =
+            || std::fs::read_to_string(log_of(&data)).expect("a log").matches(FULL).count();
+        let before = times_full();
         assert!(std::fs::write(&ballast, vec![b'b'; 300 << 20]).is_err(), "the disk is full");
-        let remover = std::thread::spawn({
-            let ballast = ballast.clone();
-            move || {
-                std::thread::sleep(Duration::from_millis(700));
-                std::fs::remove_file(ballast).expect("removed");
-            }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                until("a write has found no room", || times_full() > before);
+                std::fs::remove_file(&ballast).expect("removed");
+            });
+            (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
         });
-        (0..PARTITIONS).for_each(|partition| load.until_taken(partition));
-        remover.join().expect("no panic");
         assert!(load.client.metadata("t").leaders.iter().all(|it| it.leader == 1), "{round}");
     }
     broker.kill();

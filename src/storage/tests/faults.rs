@@ -3,7 +3,26 @@
 
 use super::world::{End, World};
 use super::*;
+use crate::io::sim_disk::SimDisk;
 use crate::io::{SimFault, SimOp};
+
+/// A store with one log.
+fn with_a_log(config: StoreConfig) -> (Home, Rc<SimDisk>, Rc<Store>, Rc<RefCell<Log>>) {
+    let (home, disk) = Home::simulated(config);
+    home.live(tp(1, 0), LogConfig::default());
+    let store = home.open();
+    let log = home.log(&store, tp(1, 0));
+    (home, disk, store, log)
+}
+
+/// Commits that many batches, with something behind each.
+fn fill(store: &Store, log: &RefCell<Log>, batches: u64, behind: impl Fn(&Store)) {
+    for tag in 0..batches {
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
+        commit(store);
+        behind(store);
+    }
+}
 
 #[test]
 fn after_a_failed_write_or_sync_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
@@ -49,15 +68,8 @@ fn a_failed_sync_is_never_tried_again() {
 
 #[test]
 fn a_read_that_fails_is_no_reason_to_fail_the_store() {
-    let (home, disk) = Home::simulated(StoreConfig { read_cache_bytes: 0, ..small_config() });
-    home.live(tp(1, 0), LogConfig::default());
-    let store = home.open();
-    let log = home.log(&store, tp(1, 0));
-    for tag in 0..50 {
-        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
-        commit(&store);
-        background(&store).expect("background");
-    }
+    let (_, disk, store, log) = with_a_log(StoreConfig { read_cache_bytes: 0, ..small_config() });
+    fill(&store, &log, 50, |store| background(store).expect("background"));
     disk.plan_fault(SimOp::Read, 0, false, SimFault::Error(libc::EIO));
     let plan = { log.borrow().plan_read(Offset(0), Offset(50), 1000) };
     assert!(matches!(block_on(plan.read()), Err(StorageError::Read { .. })));
@@ -67,10 +79,7 @@ fn a_read_that_fails_is_no_reason_to_fail_the_store() {
 
 #[test]
 fn a_stall_of_the_disk_fills_the_tail_to_its_bound_and_no_further() {
-    let (home, _) = Home::simulated(small_config());
-    home.live(tp(1, 0), LogConfig::default());
-    let store = home.open();
-    let log = home.log(&store, tp(1, 0));
+    let (home, _, store, log) = with_a_log(small_config());
     let mut staged = 0;
     while store.journal().has_room() {
         log.borrow_mut().append(store.journal(), &batch(staged, 1, 1000, 0), leader(0));
@@ -87,15 +96,8 @@ fn a_stall_of_the_disk_fills_the_tail_to_its_bound_and_no_further() {
 
 #[test]
 fn a_commit_that_was_on_its_way_is_not_acknowledged_after_another_file_has_failed() {
-    let (home, disk) = Home::simulated(small_config());
-    home.live(tp(1, 0), LogConfig::default());
-    let store = home.open();
-    let log = home.log(&store, tp(1, 0));
-    for tag in 0..30 {
-        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
-        commit(&store);
-        step(store.write_behind());
-    }
+    let (_, disk, store, log) = with_a_log(small_config());
+    fill(&store, &log, 30, |store| drop(step(store.write_behind())));
     let end = log.borrow().durable_end();
     log.borrow_mut().append(store.journal(), &batch(30, 1, 1000, 0), leader(0));
     disk.yield_at_every_call();
@@ -109,15 +111,8 @@ fn a_commit_that_was_on_its_way_is_not_acknowledged_after_another_file_has_faile
 
 #[test]
 fn of_two_syncs_of_a_segment_the_second_does_not_hide_that_the_first_has_failed() {
-    let (home, disk) = Home::simulated(small_config());
-    home.live(tp(1, 0), LogConfig::default());
-    let store = home.open();
-    let log = home.log(&store, tp(1, 0));
-    for tag in 0..30 {
-        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
-        commit(&store);
-        step(store.write_behind());
-    }
+    let (_, disk, store, log) = with_a_log(small_config());
+    fill(&store, &log, 30, |store| drop(step(store.write_behind())));
     let files = store.files();
     let segment = block_on(files.open(log.borrow().segment_ends()[0].0)).expect("open");
     disk.yield_at_every_call();
@@ -134,15 +129,8 @@ fn of_two_syncs_of_a_segment_the_second_does_not_hide_that_the_first_has_failed(
 
 #[test]
 fn damage_that_readers_meet_is_counted_once_for_each_place() {
-    let (home, disk) = Home::simulated(StoreConfig { read_cache_bytes: 0, ..small_config() });
-    home.live(tp(1, 0), LogConfig::default());
-    let store = home.open();
-    let log = home.log(&store, tp(1, 0));
-    for tag in 0..60 {
-        log.borrow_mut().append(store.journal(), &batch(tag, 1, 1000, 0), leader(0));
-        commit(&store);
-        background(&store).expect("background");
-    }
+    let (_, disk, store, log) = with_a_log(StoreConfig { read_cache_bytes: 0, ..small_config() });
+    fill(&store, &log, 60, |store| background(store).expect("background"));
     let path = store.files().path(log.borrow().segment_ends()[0].0, "log");
     disk.flip_bit(&path, 700, 3).expect("flipped");
     for _ in 0..5 {

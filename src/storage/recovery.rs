@@ -47,8 +47,8 @@ pub struct RecoveryReport {
     pub groups_replayed: u64,
     /// Batches put into segments.
     pub batches_replayed: u64,
-    /// Logs in checkpoints or journals that do not live any more. Their files are left alone: who
-    /// knows that the topic was deleted calls [`super::Store::remove_stray`].
+    /// Logs in checkpoints or journals that do not live any more. Their files are left alone: that
+    /// the metadata does not know them may also mean that it is not the metadata that wrote them.
     pub strays: Vec<TopicPartition>,
 }
 

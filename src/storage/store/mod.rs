@@ -276,14 +276,6 @@ impl Store {
         self.remove_partition(tp).await
     }
 
-    /// Removes the files of a partition that recovery found and that does not live.
-    ///
-    /// # Errors
-    /// `Failed`.
-    pub async fn remove_stray(&self, tp: TopicPartition) -> Result<(), StorageError> {
-        self.remove_partition(tp).await
-    }
-
     /// Whether written records wait for a sync that is due (`flush.ms`): call
     /// [`Store::request_sync`] then. For a heartbeat.
     #[must_use]

@@ -129,6 +129,7 @@ impl<'a> Cutter<'a> {
             let promises = Promises::of(&self.entries[..at]);
             let looked = self.look(disk, &promises, &mut Random::new(seed ^ 1))?;
             if let Err(what) = looked {
+                self.leave_trail(at, seed).map_err(during("what led to it"))?;
                 return Ok(Some(format!(
                     "power cut {} of {}, after entry {at}: {what}",
                     self.done + 1,
@@ -139,6 +140,24 @@ impl<'a> Cutter<'a> {
             self.slowest = self.slowest.max(start.elapsed());
         }
         Ok(None)
+    }
+
+    /// Leaves a list of what the device got before the cut, for whoever looks into it.
+    fn leave_trail(&self, at: usize, seed: u64) -> std::io::Result<()> {
+        let mut trail = format!(
+            "cut before {at}, choices of seed {seed}; all before {} is in base\n",
+            self.in_base
+        );
+        for (number, entry) in self.entries[..at].iter().enumerate() {
+            match entry {
+                Entry::Write { pos, len, at } => {
+                    trail += &format!("{number} write {len} bytes at {pos}, from {at} of writes\n");
+                }
+                Entry::Flush => trail += &format!("{number} flush\n"),
+                Entry::Mark(_) => {}
+            }
+        }
+        std::fs::write(self.rig.dir().join("trail"), trail)
     }
 
     pub fn summary(&self) -> String {

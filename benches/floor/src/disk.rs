@@ -1,0 +1,187 @@
+//! The file that is written and read, past the page cache, and what its device says of that.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use clap::ValueEnum;
+use rustix::fs::{FallocateFlags, OFlags, fallocate, major, minor};
+use rustix::io::Errno;
+use serde::Serialize;
+use tempfile::TempPath;
+
+use crate::ring::Pool;
+
+/// How the file is before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileState {
+    /// All its blocks have been written before; written again from the beginning when it is full.
+    Written,
+    /// Blocks are reserved, and none is written; as above.
+    Reserved,
+    /// Empty: every write makes it longer.
+    Growing,
+}
+
+const FILLING: usize = 1 << 20;
+
+/// An open file without a name, or with one as long as this lives.
+#[derive(Debug)]
+pub struct Disk {
+    file: File,
+    /// A file that grows is one more link and one more list for the file system when it has no name.
+    _name: Option<TempPath>,
+    state: FileState,
+    bytes: u64,
+    next: u64,
+}
+
+impl Disk {
+    /// Creates a file of `bytes` (whole blocks) in the folder.
+    pub fn create(folder: &Path, state: FileState, bytes: u64) -> io::Result<Disk> {
+        let said = |what: &str, error: &io::Error| {
+            io::Error::new(error.kind(), format!("{}: {what}: {error}", folder.display()))
+        };
+        let flags = OFlags::DIRECT.bits() as i32;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).custom_flags(flags);
+        let made =
+            tempfile::Builder::new().prefix("floor-").make_in(folder, |path| options.open(path));
+        let named =
+            made.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::INVAL) => {
+                    said("this file system refuses O_DIRECT; choose another with --dir", &error)
+                }
+                _ => said("no file can be made here", &error),
+            })?;
+        let (file, name) = named.into_parts();
+        let prepared = match state {
+            FileState::Growing => Ok(()),
+            FileState::Reserved => {
+                fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(io::Error::from)
+            }
+            FileState::Written => write_whole(&file, bytes),
+        };
+        prepared
+            .and_then(|()| file.sync_all())
+            .map_err(|error| said(&format!("preparing a file of {bytes} bytes"), &error))?;
+        let name = (state == FileState::Growing).then_some(name);
+        Ok(Disk { file, _name: name, state, bytes, next: 0 })
+    }
+
+    /// Where the next `bytes` go.
+    pub fn place(&mut self, bytes: usize) -> u64 {
+        let bytes = bytes as u64;
+        if self.state != FileState::Growing && self.next + bytes > self.bytes {
+            self.next = 0;
+        }
+        let at = self.next;
+        self.next += bytes;
+        at
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+fn write_whole(file: &File, bytes: u64) -> io::Result<()> {
+    let mut piece = Pool::new(1, FILLING)?.take().expect("a new pool has its piece");
+    piece.fill(0x5A);
+    let mut at = 0;
+    while at < bytes {
+        let now = (bytes - at).min(FILLING as u64);
+        file.write_all_at(&piece[..now as usize], at)?;
+        at += now;
+    }
+    Ok(())
+}
+
+/// What a block device has done since the machine started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceCounts {
+    pub written_bytes: u64,
+    pub read_bytes: u64,
+    pub flushes: u64,
+}
+
+impl DeviceCounts {
+    /// Of the device behind the file; `None` where the file system has none.
+    pub fn behind(file: &File) -> io::Result<Option<DeviceCounts>> {
+        let device = file.metadata()?.dev();
+        let wanted = (u64::from(major(device)), u64::from(minor(device)));
+        let text = fs::read_to_string("/proc/diskstats")?;
+        Ok(text.lines().find_map(|line| parse(line, wanted)))
+    }
+
+    pub fn since(self, before: DeviceCounts) -> DeviceCounts {
+        DeviceCounts {
+            written_bytes: self.written_bytes - before.written_bytes,
+            read_bytes: self.read_bytes - before.read_bytes,
+            flushes: self.flushes - before.flushes,
+        }
+    }
+}
+
+/// A line of diskstats, if it is the wanted device's (Documentation/admin-guide/iostats.rst).
+fn parse(line: &str, wanted: (u64, u64)) -> Option<DeviceCounts> {
+    const SECTOR: u64 = 512;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = |index: usize| words.get(index)?.parse::<u64>().ok();
+    if (number(0)?, number(1)?) != wanted {
+        return None;
+    }
+    Some(DeviceCounts {
+        read_bytes: number(5)? * SECTOR,
+        written_bytes: number(9)? * SECTOR,
+        flushes: number(18).unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_diskstats_is_understood() {
+        let line = " 254  0 vda 7 0 80 3 11 0 160 5 0 9 9 0 0 0 0 42 6";
+        let counts = parse(line, (254, 0)).expect("its line");
+        assert_eq!(
+            (counts.read_bytes, counts.written_bytes, counts.flushes),
+            (80 * 512, 160 * 512, 42)
+        );
+        assert!(parse(line, (254, 1)).is_none());
+    }
+
+    #[test]
+    fn a_file_begins_again_where_it_is_full_unless_it_grows() {
+        let folder = tempfile::tempdir_in(crate::tests::folder()).expect("a folder");
+        let mut full = Disk::create(folder.path(), FileState::Reserved, 3 << 12).expect("a file");
+        assert_eq!([1, 2, 2, 1].map(|blocks| full.place(blocks << 12)), [0, 4096, 0, 8192]);
+        let mut grows = Disk::create(folder.path(), FileState::Growing, 0).expect("a file");
+        assert_eq!([1, 2, 2].map(|blocks| grows.place(blocks << 12)), [0, 4096, 3 << 12]);
+    }
+
+    #[test]
+    fn nothing_is_left_in_the_folder() {
+        let folder = tempfile::tempdir_in(crate::tests::folder()).expect("a folder");
+        for state in [FileState::Written, FileState::Reserved, FileState::Growing] {
+            drop(Disk::create(folder.path(), state, 1 << 20).expect("a file"));
+        }
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = Disk::create(Path::new("/nowhere/at/all"), FileState::Growing, 0);
+        let text = error.expect_err("no such folder").to_string();
+        assert!(text.starts_with("/nowhere/at/all: no file can be made here"), "{text}");
+    }
+}

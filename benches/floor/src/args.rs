@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::disk::FileState;
 
@@ -19,6 +19,9 @@ use crate::disk::FileState;
 pub struct Flags {
     #[command(subcommand)]
     pub command: Command,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,22 +46,24 @@ pub struct Common {
     pub client_cpu: usize,
     /// Seconds before anything is counted.
     #[arg(long, default_value = "1", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
     pub warmup: Duration,
     /// Seconds that are measured.
     #[arg(long, default_value = "3", value_parser = seconds)]
+    #[serde(serialize_with = "as_seconds")]
     pub duration: Duration,
     /// End after so many frames, all of which are counted.
     #[arg(long)]
     pub count: Option<u64>,
+    /// Bound the buffers of the sockets, so that the kernel uses the same memory again and again.
+    #[arg(long, value_parser = bytes)]
+    pub socket_buffer: Option<usize>,
     /// Where the file is made [default: the system's folder for temporary files].
     #[arg(long)]
     pub dir: Option<PathBuf>,
     /// Bytes of the file, unless it grows.
     #[arg(long, default_value = "1GiB", value_parser = bytes)]
     pub file_bytes: usize,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What an answer means.
@@ -234,6 +239,10 @@ pub struct Send {
     /// The client has the kernel throw the bytes away, instead of copying them into the same memory.
     #[arg(long)]
     pub discard: bool,
+}
+
+fn as_seconds<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(time.as_secs_f64())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::args::{Common, Durability, Large, Paced, Send, Small, Source, Tail};
+use crate::args::{Command, Common, Durability, Large, Paced, Send, Small, Source, Tail};
 use crate::disk::{Disk, FileState};
 use crate::report::Report;
 use crate::ring::blocks;
-use crate::stage::{Layout, play};
+use crate::stage::{Layout, Stage, play};
 use crate::wire::{HEADER, invalid};
 use crate::{client, large, paced, receiver, sender, small, sockets};
 
@@ -48,13 +48,26 @@ fn fits(common: &Common, state: FileState, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
-pub fn run_large(flags: &Large) -> Outcome {
+/// Runs a command to its end.
+///
+/// # Errors
+/// What is wrong with the flags or the machine, and figures that do not agree.
+pub fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Large(flags) => run_large(flags),
+        Command::Small(flags) => run_small(flags),
+        Command::Paced(flags) => run_paced(flags),
+        Command::Send(flags) => run_send(flags),
+    }
+}
+
+fn run_large(flags: &Large) -> Outcome {
     let common = &flags.common;
     let frame_bytes = HEADER + flags.payload;
     fits(common, flags.file, blocks(frame_bytes))?;
     let mut disk = disk(common, flags.file, flags.durability)?;
     let layout = layout(common, disk.as_ref())?;
-    let (ours, theirs) = sockets::pairs(flags.connections)?;
+    let (ours, theirs) = sockets::pairs(flags.connections, common.socket_buffer)?;
     let in_flight = flags.connections * flags.in_flight;
     let plan = large::Plan {
         durability: flags.durability,
@@ -97,14 +110,14 @@ fn tail_plan(tail: &Tail, frame_bytes: usize, in_flight: usize) -> small::Plan {
     }
 }
 
-pub fn run_small(flags: &Small) -> Outcome {
+fn run_small(flags: &Small) -> Outcome {
     let common = &flags.common;
     let in_flight = flags.connections * flags.in_flight;
     let plan = tail_plan(&flags.tail, HEADER + flags.payload, in_flight);
     fits(common, flags.tail.file, plan.tail_bytes)?;
     let mut disk = disk(common, flags.tail.file, flags.tail.durability)?;
     let layout = layout(common, disk.as_ref())?;
-    let (ours, theirs) = sockets::pairs(flags.connections + flags.idle)?;
+    let (ours, theirs) = sockets::pairs(flags.connections + flags.idle, common.socket_buffer)?;
     let asks = client::Plan {
         in_flight: flags.in_flight,
         payload_bytes: flags.payload,
@@ -131,7 +144,7 @@ pub fn run_small(flags: &Small) -> Outcome {
     Ok((report, disk))
 }
 
-pub fn run_paced(flags: &Paced) -> Outcome {
+fn run_paced(flags: &Paced) -> Outcome {
     let common = &flags.common;
     let frame_bytes = HEADER + flags.payload;
     let frames_per_s = flags.frames_per_s.unwrap_or(flags.mb_per_s * 1e6 / flags.payload as f64);
@@ -140,13 +153,16 @@ pub fn run_paced(flags: &Paced) -> Outcome {
     }
     let tail = tail_plan(&flags.tail, frame_bytes, flags.window);
     let durability = flags.tail.durability;
-    fits(common, flags.tail.file, tail.tail_bytes)?;
+    let is_large = flags.payload >= flags.large_from;
+    let at_once = if is_large { blocks(frame_bytes) } else { tail.tail_bytes };
+    fits(common, flags.tail.file, at_once)?;
     let mut disk = disk(common, flags.tail.file, durability)?;
     let layout = layout(common, disk.as_ref())?;
-    let (ours, theirs) = sockets::pairs(flags.connections)?;
+    let (ours, theirs) = sockets::pairs(flags.connections, common.socket_buffer)?;
     let (sends, reads) = match flags.no_reader {
         true => (None, None),
-        false => sockets::pairs(1).map(|(server, client)| (Some(server), Some(client)))?,
+        false => sockets::pairs(1, common.socket_buffer)
+            .map(|(server, client)| (Some(server), Some(client)))?,
     };
     let asks = paced::Plan {
         payload_bytes: flags.payload,
@@ -155,7 +171,6 @@ pub fn run_paced(flags: &Paced) -> Outcome {
         count: common.count,
         sleep: flags.sleep,
     };
-    let is_large = flags.payload >= flags.large_from;
     // Also what the reader has not taken yet.
     let pieces = flags.connections + flags.window * 2;
     let (disk, seen, window) = play(
@@ -197,7 +212,7 @@ pub fn run_paced(flags: &Paced) -> Outcome {
 /// A receive of a paced large frame wakes the server when so much is there.
 const LARGE_CHUNK: usize = 256 << 10;
 
-pub fn run_send(flags: &Send) -> Outcome {
+fn run_send(flags: &Send) -> Outcome {
     let common = &flags.common;
     let from_file = flags.source != Source::Hot;
     if from_file && !flags.chunk.is_multiple_of(crate::ring::BLOCK) {
@@ -210,7 +225,7 @@ pub fn run_send(flags: &Send) -> Outcome {
     let disk = disk(common, FileState::Written, state)?;
     let layout = layout(common, disk.as_ref())?;
     let count = if flags.source == Source::Read { 0 } else { flags.connections };
-    let (ours, theirs) = sockets::pairs(count)?;
+    let (ours, theirs) = sockets::pairs(count, common.socket_buffer)?;
     let plan = sender::Plan {
         source: flags.source,
         chunk_bytes: flags.chunk,
@@ -226,11 +241,13 @@ pub fn run_send(flags: &Send) -> Outcome {
         count: common.count,
         discard: flags.discard,
     };
-    let reads_only = flags.source == Source::Read;
+    let (reads_only, count) = (flags.source == Source::Read, common.count);
     let (sent, received, window) = play(
         &layout,
         move |stage| sender::run(plan, stage, &ours),
-        move |stage| if reads_only { wait_for(stage) } else { receiver::run(gets, stage, &theirs) },
+        move |stage| {
+            if reads_only { wait_for(stage, count) } else { receiver::run(gets, stage, &theirs) }
+        },
     )?;
     if !reads_only {
         agree("bytes received", sent * flags.chunk as u64, received)?;
@@ -241,8 +258,8 @@ pub fn run_send(flags: &Send) -> Outcome {
 }
 
 /// The client where nothing is sent.
-fn wait_for(stage: &crate::stage::Stage) -> io::Result<u64> {
-    while !stage.is_over() {
+fn wait_for(stage: &Stage, count: Option<u64>) -> io::Result<u64> {
+    while !stage.is_over() && count.is_none_or(|count| stage.frames() < count) {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(0)

@@ -156,7 +156,7 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    fn received(&mut self, index: usize, bytes: usize, piece: Piece) -> io::Result<()> {
+    fn received(&mut self, index: usize, bytes: usize, mut piece: Piece) -> io::Result<()> {
         let peer = &mut self.peers[index];
         if bytes == 0 && peer.have > 0 {
             return Err(wire::invalid("a connection was closed within a frame"));
@@ -187,6 +187,7 @@ impl<'a> Server<'a> {
             self.free(piece);
             return Ok(());
         };
+        piece[whole..blocks(whole)].fill(0);
         let (bytes, sync) = (blocks(whole), self.plan.durability == Durability::Durable);
         let (file, at) = (disk.descriptor(), disk.place(bytes));
         let token = Op::Write { peer: index, ticket, bytes };

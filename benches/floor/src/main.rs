@@ -27,17 +27,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Command, Flags};
+use args::Flags;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let (outcome, json) = match &flags.command {
-        Command::Large(flags) => (commands::run_large(flags), flags.common.json),
-        Command::Small(flags) => (commands::run_small(flags), flags.common.json),
-        Command::Paced(flags) => (commands::run_paced(flags), flags.common.json),
-        Command::Send(flags) => (commands::run_send(flags), flags.common.json),
-    };
-    match outcome {
+    let Flags { command, json } = Flags::parse();
+    match commands::run(&command) {
         Ok((report, _)) if json => println!("{}", report.json()),
         Ok((report, _)) => print!("{}", report.table()),
         Err(error) => {

@@ -99,7 +99,11 @@ impl Server<'_> {
                 self.read_ahead(index);
                 self.send(index);
             }
-            if self.in_flight == 0 && self.peers.iter().all(|peer| self.is_over(peer)) {
+            if self.plan.source == Source::Read {
+                let chunks = self.peers[0].sent;
+                self.stage.done(chunks, chunks * self.plan.chunk_bytes as u64);
+            }
+            if self.in_flight == 0 && self.peers.iter().all(|peer| self.is_done(peer)) {
                 self.sockets.finish()?;
                 return Ok(self.peers.iter().map(|peer| peer.sent).sum());
             }
@@ -108,17 +112,18 @@ impl Server<'_> {
             for done in done.drain(..) {
                 self.take(done)?;
             }
-            if self.plan.source == Source::Read {
-                let chunks = self.peers[0].sent;
-                self.stage.done(chunks, chunks * self.plan.chunk_bytes as u64);
-            }
         }
     }
 
+    /// Whether nothing more is to be begun.
     fn is_over(&self, peer: &Peer) -> bool {
-        peer.gone
-            || self.stage.is_over()
-            || self.plan.count.is_some_and(|count| peer.begun >= count)
+        self.is_done(peer) || self.plan.count.is_some_and(|count| peer.begun >= count)
+    }
+
+    /// Whether nothing more is to be sent.
+    fn is_done(&self, peer: &Peer) -> bool {
+        let counted = self.plan.count.is_some_and(|count| peer.sent >= count);
+        peer.gone || counted || self.stage.is_over()
     }
 
     /// Begins reads, in the order in which the chunks are sent.

@@ -229,8 +229,9 @@ impl<'a> Server<'a> {
             return Ok(());
         }
         let next = self.tails.take().expect("it is not empty");
-        let piece = std::mem::replace(&mut self.tail, next);
+        let mut piece = std::mem::replace(&mut self.tail, next);
         self.written = std::mem::take(&mut self.filled);
+        piece[self.written..blocks(self.written)].fill(0);
         let staged = std::mem::take(&mut self.staged);
         for index in &staged {
             let peer = &mut self.peers[*index];

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// One side's connections. They are shut down when this goes, also those that a ring still holds.
@@ -37,8 +38,9 @@ impl Drop for Sockets {
     }
 }
 
-/// Makes `count` connections to itself: what the server accepted, what the client connected.
-pub fn pairs(count: usize) -> io::Result<(Sockets, Sockets)> {
+/// Makes `count` connections to itself: what the server accepted, what the client connected; with
+/// send and receive buffers of `buffer` bytes, if it is given.
+pub fn pairs(count: usize, buffer: Option<usize>) -> io::Result<(Sockets, Sockets)> {
     allow_descriptors(count * 2 + 64)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -46,8 +48,14 @@ pub fn pairs(count: usize) -> io::Result<(Sockets, Sockets)> {
     for _ in 0..count {
         let client = TcpStream::connect(address)?;
         let (server, _) = listener.accept()?;
-        client.set_nodelay(true)?;
-        server.set_nodelay(true)?;
+        for socket in [&client, &server] {
+            socket.set_nodelay(true)?;
+            if let Some(bytes) = buffer {
+                // The kernel doubles it for its own needs.
+                sockopt::set_socket_send_buffer_size(socket, bytes / 2)?;
+                sockopt::set_socket_recv_buffer_size(socket, bytes / 2)?;
+            }
+        }
         connected.0.push(client);
         accepted.0.push(server);
     }

@@ -46,6 +46,10 @@ impl Stage {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
     /// Nanoseconds since the beginning, of a clock that only goes forward.
     pub fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -91,21 +95,23 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
         began: Instant::now(),
     });
     let (ended, end) = mpsc::channel();
-    let server = Actor::start("server", layout.server_cpu, &stage, &ended, server)?;
-    let client = Actor::start("client", layout.client_cpu, &stage, &ended, client)?;
+    let server = Actor::start(End::Server, layout.server_cpu, &stage, &ended, server)?;
+    let client = Actor::start(End::Client, layout.client_cpu, &stage, &ended, client)?;
     drop(ended);
     let look = || Look::at(&stage, layout, &server, &client);
-    let mut early = passed(&end, layout.warmup);
+    let early = passed(&end, layout.warmup);
     stage.phase.store(MEASURED, Ordering::Relaxed);
     let (before, started) =
         if early { (Ok(Look::default()), stage.began) } else { (look(), Instant::now()) };
-    early = early || passed(&end, layout.duration);
+    if !early {
+        passed(&end, layout.duration);
+    }
     let (after, seconds) = (look(), started.elapsed().as_secs_f64());
     stage.phase.store(OVER, Ordering::Relaxed);
     let deadline = Instant::now() + PATIENCE;
-    let ends = 2 - usize::from(early);
-    for _ in 0..ends {
-        if end.recv_timeout(deadline - Instant::now()) == Err(RecvTimeoutError::Timeout) {
+    // Until both have gone.
+    while let Err(RecvTimeoutError::Timeout) | Ok(_) = end.recv_timeout(left(deadline)) {
+        if left(deadline).is_zero() {
             let what = format!("what is in flight has not ended after {PATIENCE:?}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, what));
         }
@@ -114,9 +120,28 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     Ok((server?, client?, after?.since(&before?, seconds)))
 }
 
-/// Whether one of the two has ended before the time was over.
-fn passed(end: &Receiver<()>, time: Duration) -> bool {
-    !matches!(end.recv_timeout(time), Err(RecvTimeoutError::Timeout))
+/// Whether the run has ended before the time was over: the client is done, or one of them failed.
+fn passed(end: &Receiver<End>, time: Duration) -> bool {
+    let deadline = Instant::now().checked_add(time);
+    loop {
+        match end.recv_timeout(deadline.map_or(Duration::MAX, left)) {
+            Ok(End::Server) => {}
+            Ok(End::Client | End::Failed) | Err(RecvTimeoutError::Disconnected) => return true,
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Who has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Server,
+    Client,
+    Failed,
 }
 
 struct Actor<T> {
@@ -126,16 +151,16 @@ struct Actor<T> {
 
 impl<T: Send + 'static> Actor<T> {
     fn start(
-        name: &str,
+        who: End,
         cpu: usize,
         stage: &Arc<Stage>,
-        ended: &Sender<()>,
+        ended: &Sender<End>,
         role: impl FnOnce(&Stage) -> io::Result<T> + Send + 'static,
     ) -> io::Result<Actor<T>> {
         let (stage, ended, (tell, told)) = (stage.clone(), ended.clone(), mpsc::channel());
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(format!("{who:?}")).spawn(move || {
             // Also when it panics, for which `join` has the words.
-            let ended = AtEnd(ended);
+            let mut ended = AtEnd(ended, End::Failed);
             let pinned = core_affinity::set_for_current(CoreId { id: cpu });
             let id = rustix::thread::gettid().as_raw_nonzero().get();
             if !pinned || tell.send(id).is_err() {
@@ -143,8 +168,11 @@ impl<T: Send + 'static> Actor<T> {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, what));
             }
             let result = role(&stage);
-            // Its CPU time can be asked for as long as it is there.
+            if result.is_ok() {
+                ended.1 = who;
+            }
             drop(ended);
+            // Its CPU time can be asked for as long as it is there.
             while result.is_ok() && !stage.is_over() {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -181,12 +209,12 @@ impl<T: Send + 'static> Actor<T> {
     }
 }
 
-struct AtEnd(Sender<()>);
+struct AtEnd(Sender<End>, End);
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
         // Nobody listens any more when the run was given up.
-        let _ = self.0.send(());
+        let _ = self.0.send(self.1);
     }
 }
 

@@ -196,6 +196,8 @@ mod of_tidy_itself {
         assert!(lines("src/io/a.rs", reasoned).is_empty());
         assert_eq!(lines("src/server/a.rs", reasoned), [5]);
         assert!(lines("tests/a.rs", reasoned).is_empty());
+        assert!(lines("benches/floor/src/ring/a.rs", reasoned).is_empty());
+        assert_eq!(lines("benches/floor/src/large.rs", reasoned), [5]);
         assert!(lines("src/server/a.rs", "#![deny(unsafe_code)] // unsafe").is_empty());
     }
 

@@ -55,6 +55,12 @@ pub struct Common {
     /// End after so many frames, all of which are counted.
     #[arg(long)]
     pub count: Option<u64>,
+    /// Microseconds for which the server looks for work before it sleeps.
+    #[arg(long, default_value_t = 0)]
+    pub spin_us: u64,
+    /// The same of the client.
+    #[arg(long, default_value_t = 0)]
+    pub client_spin_us: u64,
     /// Bound the buffers of the sockets, so that the kernel uses the same memory again and again.
     #[arg(long, value_parser = bytes)]
     pub socket_buffer: Option<usize>,
@@ -64,6 +70,16 @@ pub struct Common {
     /// Bytes of the file, unless it grows.
     #[arg(long, default_value = "1GiB", value_parser = bytes)]
     pub file_bytes: usize,
+}
+
+impl Common {
+    pub fn spin(&self) -> Duration {
+        Duration::from_micros(self.spin_us)
+    }
+
+    pub fn client_spin(&self) -> Duration {
+        Duration::from_micros(self.client_spin_us)
+    }
 }
 
 /// What an answer means.

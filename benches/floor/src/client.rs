@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -18,6 +19,8 @@ use crate::wire::{ANSWER, Answer, HEADER, frame, invalid};
 /// What the client does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub in_flight: usize,
     pub payload_bytes: usize,
     /// Connections that send; the others are idle.
@@ -72,7 +75,7 @@ struct Client<'a> {
 
 /// Runs the loop to its end.
 pub fn run(plan: Plan, stage: &Stage, sockets: &Sockets) -> io::Result<Seen> {
-    let mut ring = Ring::new(4096)?;
+    let mut ring = Ring::new(4096, plan.spin)?;
     ring.provide(PROVIDED, ANSWERS_BYTES)?;
     let good = frame(plan.payload_bytes);
     let frame_bytes = good.len();

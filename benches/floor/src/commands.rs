@@ -70,6 +70,7 @@ fn run_large(flags: &Large) -> Outcome {
     let (ours, theirs) = sockets::pairs(flags.connections, common.socket_buffer)?;
     let in_flight = flags.connections * flags.in_flight;
     let plan = large::Plan {
+        spin: common.spin(),
         durability: flags.durability,
         frame_bytes,
         chunk_bytes: flags.chunk,
@@ -77,6 +78,7 @@ fn run_large(flags: &Large) -> Outcome {
         check: !flags.no_crc,
     };
     let asks = client::Plan {
+        spin: common.client_spin(),
         in_flight: flags.in_flight,
         payload_bytes: flags.payload,
         active: flags.connections,
@@ -95,12 +97,16 @@ fn run_large(flags: &Large) -> Outcome {
     let mut report = Report::new("large", flags);
     report.window(&window);
     report.figure("refused", seen.refused as f64);
+    if common.client_spin_us == 0 && window.client_cpu > 0.95 * window.seconds {
+        report.note("the client's core was full: it may be the limit");
+    }
     report.latency("answer", &seen.latency);
     Ok((report, disk))
 }
 
-fn tail_plan(tail: &Tail, frame_bytes: usize, in_flight: usize) -> small::Plan {
+fn tail_plan(tail: &Tail, spin: Duration, frame_bytes: usize, in_flight: usize) -> small::Plan {
     small::Plan {
+        spin,
         durability: tail.durability,
         submit: tail.submit,
         receive: tail.receive,
@@ -113,12 +119,13 @@ fn tail_plan(tail: &Tail, frame_bytes: usize, in_flight: usize) -> small::Plan {
 fn run_small(flags: &Small) -> Outcome {
     let common = &flags.common;
     let in_flight = flags.connections * flags.in_flight;
-    let plan = tail_plan(&flags.tail, HEADER + flags.payload, in_flight);
+    let plan = tail_plan(&flags.tail, common.spin(), HEADER + flags.payload, in_flight);
     fits(common, flags.tail.file, plan.tail_bytes)?;
     let mut disk = disk(common, flags.tail.file, flags.tail.durability)?;
     let layout = layout(common, disk.as_ref())?;
     let (ours, theirs) = sockets::pairs(flags.connections + flags.idle, common.socket_buffer)?;
     let asks = client::Plan {
+        spin: common.client_spin(),
         in_flight: flags.in_flight,
         payload_bytes: flags.payload,
         active: flags.connections,
@@ -139,6 +146,9 @@ fn run_small(flags: &Small) -> Outcome {
     let mut report = Report::new("small", flags);
     report.window(&window);
     report.figure("refused", seen.refused as f64);
+    if common.client_spin_us == 0 && window.client_cpu > 0.95 * window.seconds {
+        report.note("the client's core was full: it may be the limit");
+    }
     report.figure("frames_per_group", work.frames as f64 / (work.groups as f64).max(1.0));
     report.latency("answer", &seen.latency);
     Ok((report, disk))
@@ -146,12 +156,12 @@ fn run_small(flags: &Small) -> Outcome {
 
 fn run_paced(flags: &Paced) -> Outcome {
     let common = &flags.common;
-    let frame_bytes = HEADER + flags.payload;
+    let (frame_bytes, spin) = (HEADER + flags.payload, common.spin());
     let frames_per_s = flags.frames_per_s.unwrap_or(flags.mb_per_s * 1e6 / flags.payload as f64);
     if !(frames_per_s.is_finite() && frames_per_s > 0.0) {
         return Err(invalid("the rate must be above zero"));
     }
-    let tail = tail_plan(&flags.tail, frame_bytes, flags.window);
+    let tail = tail_plan(&flags.tail, spin, frame_bytes, flags.window);
     let durability = flags.tail.durability;
     let is_large = flags.payload >= flags.large_from;
     let at_once = if is_large { blocks(frame_bytes) } else { tail.tail_bytes };
@@ -165,6 +175,7 @@ fn run_paced(flags: &Paced) -> Outcome {
             .map(|(server, client)| (Some(server), Some(client)))?,
     };
     let asks = paced::Plan {
+        spin: Duration::ZERO,
         payload_bytes: flags.payload,
         interval_ns: 1e9 / frames_per_s,
         window: flags.window,
@@ -179,7 +190,7 @@ fn run_paced(flags: &Paced) -> Outcome {
             if is_large {
                 let chunk_bytes = LARGE_CHUNK;
                 let plan =
-                    large::Plan { durability, frame_bytes, chunk_bytes, pieces, check: true };
+                    large::Plan { spin, durability, frame_bytes, chunk_bytes, pieces, check: true };
                 large::Server::new(plan, &ours, sends.as_ref(), disk.as_mut())?.run()?;
             } else {
                 small::Server::new(tail, &ours, sends.as_ref(), disk.as_mut())?.run()?;
@@ -227,6 +238,7 @@ fn run_send(flags: &Send) -> Outcome {
     let count = if flags.source == Source::Read { 0 } else { flags.connections };
     let (ours, theirs) = sockets::pairs(count, common.socket_buffer)?;
     let plan = sender::Plan {
+        spin: common.spin(),
         source: flags.source,
         chunk_bytes: flags.chunk,
         chunks: (flags.span / flags.chunk).max(1),
@@ -236,6 +248,7 @@ fn run_send(flags: &Send) -> Outcome {
         asked: flags.asked > 0 && flags.source != Source::Read,
     };
     let gets = receiver::Plan {
+        spin: common.client_spin(),
         chunk_bytes: flags.chunk,
         asked: flags.asked,
         count: common.count,

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
 
 use crate::args::Durability;
 use crate::disk::Disk;
@@ -16,6 +17,8 @@ use crate::wire::{self, ANSWER, Answer};
 
 /// What the server does.
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub durability: Durability,
     /// Bytes of the whole frames.
     pub frame_bytes: usize,
@@ -70,7 +73,7 @@ impl<'a> Server<'a> {
         reader: Option<&Sockets>,
         disk: Option<&'a mut Disk>,
     ) -> io::Result<Server<'a>> {
-        let mut ring = Ring::new(1024)?;
+        let mut ring = Ring::new(1024, plan.spin)?;
         let pool = Pool::new(plan.pieces, plan.frame_bytes)?;
         ring.register(&pool)?;
         let peers = sockets.iter().map(|socket| Peer {

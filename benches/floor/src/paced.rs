@@ -19,6 +19,8 @@ use crate::wire::{self, ANSWER, Answer, HEADER, invalid};
 /// What the client does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub payload_bytes: usize,
     /// Time between two frames, in nanoseconds.
     pub interval_ns: f64,
@@ -95,7 +97,7 @@ pub fn run(
     sockets: &Sockets,
     reader: Option<&Sockets>,
 ) -> io::Result<Seen> {
-    let mut ring = Ring::new(1024)?;
+    let mut ring = Ring::new(1024, plan.spin)?;
     ring.provide(PROVIDED, BLOCK_OF_ANSWERS)?;
     let frame_bytes = HEADER + plan.payload_bytes;
     let mut pool = Pool::new(plan.window, frame_bytes)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use crate::ring::{Done, Memory, Piece, Pool, Ring, wake_at};
 use crate::sockets::Sockets;
@@ -11,6 +12,8 @@ use crate::wire::invalid;
 /// What the client does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub chunk_bytes: usize,
     /// Chunks that are asked for and have not come whole; 0: it does not ask.
     pub asked: usize,
@@ -47,7 +50,7 @@ pub fn run(plan: Plan, stage: &Stage, sockets: &Sockets) -> io::Result<u64> {
     let count = if plan.discard { 0 } else { sockets.len() };
     let mut pool = Pool::new(count, RECEIVE_BYTES)?;
     let room = std::iter::from_fn(|| pool.take()).collect();
-    let (ring, peers) = (Ring::new(1024)?, vec![(0, 0); sockets.len()]);
+    let (ring, peers) = (Ring::new(1024, plan.spin)?, vec![(0, 0); sockets.len()]);
     Client { plan, stage, ring, sockets, peers, room, in_flight: 0, closed: 0 }.run()
 }
 

@@ -13,6 +13,9 @@ pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000_000, 3).expect("bounds that a histogram takes")
 }
 
+/// What others may take of a machine that is called quiet.
+const QUIET_CORES: f64 = 0.15;
+
 /// Figures in the order in which they are shown.
 #[derive(Debug)]
 pub struct Report {
@@ -46,7 +49,8 @@ impl Report {
 
     /// Rates and costs of the measured time.
     pub fn window(&mut self, window: &Window) {
-        let Window { seconds, frames, bytes, server_cpu, client_cpu, device } = *window;
+        let Window { seconds, frames, bytes, server_cpu, client_cpu, foreign_cpu, device } =
+            *window;
         let per = |value: f64, of: f64| if of > 0.0 { value / of } else { 0.0 };
         self.figure("seconds", seconds);
         self.figure("frames", frames as f64);
@@ -56,8 +60,9 @@ impl Report {
         self.figure("server_cpu_us_per_frame", per(server_cpu * 1e6, frames as f64));
         self.figure("server_cores", per(server_cpu, seconds));
         self.figure("client_cores", per(client_cpu, seconds));
-        if per(client_cpu, seconds) > 0.95 {
-            self.note("the client's core was full: it may be the limit");
+        self.figure("foreign_cores", per(foreign_cpu, seconds));
+        if per(foreign_cpu, seconds) > QUIET_CORES {
+            self.note("this machine was not quiet: others took part of its cores");
         }
         let Some(device) = device else {
             self.note("the file is on no block device: what was written is not known");

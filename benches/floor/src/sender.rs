@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use crate::args::Source;
 use crate::ring::{BLOCK, Done, Memory, Piece, Pool, Ring};
@@ -12,6 +13,8 @@ use crate::wire::invalid;
 
 /// What the server does.
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub source: Source,
     pub chunk_bytes: usize,
     /// Hot: chunks of memory that are sent in turn.
@@ -60,7 +63,7 @@ struct Server<'a> {
 
 /// Sends until the end; returns how many chunks.
 pub fn run(plan: Plan, stage: &Stage, sockets: &Sockets) -> io::Result<u64> {
-    let mut ring = Ring::new(1024)?;
+    let mut ring = Ring::new(1024, plan.spin)?;
     let peers = match plan.source {
         Source::Read => 1,
         Source::Hot | Source::Cold => sockets.len(),

@@ -20,6 +20,8 @@ use crate::wire::{self, Answer, Frames};
 
 /// What the server does.
 pub struct Plan {
+    /// Time to look for work before sleeping.
+    pub spin: Duration,
     pub durability: Durability,
     pub submit: Submit,
     pub receive: Receive,
@@ -95,7 +97,7 @@ impl<'a> Server<'a> {
         reader: Option<&Sockets>,
         disk: Option<&'a mut Disk>,
     ) -> io::Result<Server<'a>> {
-        let mut ring = Ring::new(4096)?;
+        let mut ring = Ring::new(4096, plan.spin)?;
         let count = if reader.is_some() { TAILS } else { 2 };
         let mut tails = Pool::new(count, plan.tail_bytes)?;
         if plan.submit == Submit::Ring {

@@ -76,6 +76,8 @@ pub struct Window {
     /// CPU seconds of the server's thread and of the kernel's workers for it.
     pub server_cpu: f64,
     pub client_cpu: f64,
+    /// CPU seconds of everybody else on this machine.
+    pub foreign_cpu: f64,
     pub device: Option<DeviceCounts>,
 }
 
@@ -102,7 +104,7 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     let early = passed(&end, layout.warmup);
     stage.phase.store(MEASURED, Ordering::Relaxed);
     let (before, started) =
-        if early { (Ok(Look::default()), stage.began) } else { (look(), Instant::now()) };
+        if early { (Look::of_nothing(), stage.began) } else { (look(), Instant::now()) };
     if !early {
         passed(&end, layout.duration);
     }
@@ -225,7 +227,20 @@ struct Look {
     bytes: u64,
     server_cpu: f64,
     client_cpu: f64,
+    machine_cpu: f64,
     device: Option<DeviceCounts>,
+}
+
+/// CPU seconds that this machine was busy since it started.
+fn machine_cpu() -> io::Result<f64> {
+    // The kernel's unit for this file is a hundredth of a second, everywhere.
+    const TICKS_PER_S: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/stat")?;
+    let words = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
+    // user, nice, system, [idle, iowait], irq, softirq.
+    let busy: f64 = [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum();
+    Ok(busy / TICKS_PER_S)
 }
 
 impl Look {
@@ -244,18 +259,28 @@ impl Look {
             bytes: stage.bytes.load(Ordering::Relaxed),
             server_cpu: server.cpu()?,
             client_cpu: client.cpu()?,
+            machine_cpu: machine_cpu()?,
             device,
         })
     }
 
+    /// The beginning of a run that was over at once.
+    fn of_nothing() -> io::Result<Look> {
+        Ok(Look { machine_cpu: machine_cpu()?, ..Look::default() })
+    }
+
     fn since(&self, before: &Look, seconds: f64) -> Window {
         let of_the_device = |now: DeviceCounts| now.since(before.device.unwrap_or(now));
+        let server_cpu = (self.server_cpu - before.server_cpu).max(0.0);
+        let client_cpu = (self.client_cpu - before.client_cpu).max(0.0);
+        let machine_cpu = self.machine_cpu - before.machine_cpu;
         Window {
             seconds,
             frames: self.frames - before.frames,
             bytes: self.bytes - before.bytes,
-            server_cpu: (self.server_cpu - before.server_cpu).max(0.0),
-            client_cpu: (self.client_cpu - before.client_cpu).max(0.0),
+            server_cpu,
+            client_cpu,
+            foreign_cpu: (machine_cpu - server_cpu - client_cpu).max(0.0),
             device: self.device.map(of_the_device),
         }
     }

@@ -11,7 +11,8 @@ mod provided;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
@@ -80,10 +81,12 @@ pub struct Ring<T> {
     free: Vec<usize>,
     provided: Option<Provided>,
     registered: bool,
+    spin: Duration,
 }
 
 impl<T: Copy> Ring<T> {
-    pub fn new(entries: u32) -> io::Result<Ring<T>> {
+    /// A ring that looks for `spin` before it sleeps.
+    pub fn new(entries: u32, spin: Duration) -> io::Result<Ring<T>> {
         let uring = IoUring::builder()
             .dontfork()
             .setup_clamp()
@@ -97,7 +100,7 @@ impl<T: Copy> Ring<T> {
                 io::Error::new(error.kind(), why)
             })?;
         let (flights, free) = (Vec::new(), Vec::new());
-        Ok(Ring { uring, flights, free, provided: None, registered: false })
+        Ok(Ring { uring, flights, free, provided: None, registered: false, spin })
     }
 
     /// Gives the kernel `count` (a power of two) buffers of `bytes` for [`Ring::receive_many`].
@@ -205,6 +208,18 @@ impl<T: Copy> Ring<T> {
 
     /// Hands over what was asked for, and waits for `wait` completions (one at least).
     pub fn wait(&mut self, wait: usize) -> io::Result<()> {
+        if !self.spin.is_zero() {
+            let began = Instant::now();
+            while began.elapsed() < self.spin {
+                self.look()?;
+                if self.uring.completion().len() >= wait {
+                    return Ok(());
+                }
+                // The kernel's own threads have work on this core too, such as the flush after a
+                // write: without this they wait for the end of our time slice.
+                thread::yield_now();
+            }
+        }
         settled(self.uring.submit_and_wait(wait))
     }
 

@@ -94,7 +94,7 @@ pub enum Durability {
     Durable,
 }
 
-/// How a small frame's group is written.
+/// How a frame, or a group of small ones, is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Submit {
@@ -131,6 +131,8 @@ pub struct Large {
     pub durability: Durability,
     #[arg(long, value_enum, default_value = "written")]
     pub file: FileState,
+    #[arg(long, value_enum, default_value = "ring")]
+    pub submit: Submit,
     /// A receive wakes the server when so much is there.
     #[arg(long, default_value = "256KiB", value_parser = bytes)]
     pub chunk: usize,
@@ -168,7 +170,7 @@ pub struct Small {
     pub damage_every: Option<u64>,
 }
 
-/// How the server treats small frames.
+/// How the server treats frames, small ones above all.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Tail {
     #[arg(long, value_enum, default_value = "durable")]

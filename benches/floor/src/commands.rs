@@ -72,6 +72,7 @@ fn run_large(flags: &Large) -> Outcome {
     let plan = large::Plan {
         spin: common.spin(),
         durability: flags.durability,
+        submit: flags.submit,
         frame_bytes,
         chunk_bytes: flags.chunk,
         pieces: flags.pieces.unwrap_or(flags.connections + in_flight).max(1),
@@ -162,7 +163,7 @@ fn run_paced(flags: &Paced) -> Outcome {
         return Err(invalid("the rate must be above zero"));
     }
     let tail = tail_plan(&flags.tail, spin, frame_bytes, flags.window);
-    let durability = flags.tail.durability;
+    let Tail { durability, submit, .. } = flags.tail;
     let is_large = flags.payload >= flags.large_from;
     let at_once = if is_large { blocks(frame_bytes) } else { tail.tail_bytes };
     fits(common, flags.tail.file, at_once)?;
@@ -189,8 +190,15 @@ fn run_paced(flags: &Paced) -> Outcome {
         move |_| {
             if is_large {
                 let chunk_bytes = LARGE_CHUNK;
-                let plan =
-                    large::Plan { spin, durability, frame_bytes, chunk_bytes, pieces, check: true };
+                let plan = large::Plan {
+                    spin,
+                    durability,
+                    submit,
+                    frame_bytes,
+                    chunk_bytes,
+                    pieces,
+                    check: true,
+                };
                 large::Server::new(plan, &ours, sends.as_ref(), disk.as_mut())?.run()?;
             } else {
                 small::Server::new(tail, &ours, sends.as_ref(), disk.as_mut())?.run()?;
@@ -272,7 +280,7 @@ fn run_send(flags: &Send) -> Outcome {
 
 /// The client where nothing is sent.
 fn wait_for(stage: &Stage, count: Option<u64>) -> io::Result<u64> {
-    while !stage.is_over() && count.is_none_or(|count| stage.frames() < count) {
+    while !stage.is_over() && count.is_none_or(|count| stage.counts().0 < count) {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(0)

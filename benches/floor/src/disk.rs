@@ -8,7 +8,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use rustix::fs::{FallocateFlags, OFlags, fallocate, major, minor};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use serde::Serialize;
 use tempfile::TempPath;
 
@@ -81,6 +81,16 @@ impl Disk {
         let at = self.next;
         self.next += bytes;
         at
+    }
+
+    /// Writes all of `data` (whole blocks, aligned) at once; the thread stands still meanwhile.
+    pub fn write(&self, data: &[u8], at: u64, sync: bool) -> io::Result<()> {
+        let flags = if sync { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+        let written = rustix::io::pwritev2(&self.file, &[io::IoSlice::new(data)], at, flags)?;
+        if written != data.len() {
+            return Err(io::Error::other("the disk took a part of a write"));
+        }
+        Ok(())
     }
 
     pub fn file(&self) -> &File {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-use crate::args::Durability;
+use crate::args::{Durability, Submit};
 use crate::disk::Disk;
 use crate::forward::Reader;
 use crate::ring::{Done, Memory, Piece, Pool, Ring, blocks, wake_at};
@@ -20,6 +20,7 @@ pub struct Plan {
     /// Time to look for work before sleeping.
     pub spin: Duration,
     pub durability: Durability,
+    pub submit: Submit,
     /// Bytes of the whole frames.
     pub frame_bytes: usize,
     /// A receive wakes us when so much is there.
@@ -122,8 +123,7 @@ impl<'a> Server<'a> {
                 if done.bytes()? != bytes {
                     return Err(wire::invalid("the disk took a part of a write"));
                 }
-                self.answer(peer, ticket, Answer::Taken);
-                self.free(memory.into_piece());
+                self.kept(peer, ticket, memory.into_piece());
                 Ok(())
             }
             Op::Forward => {
@@ -159,7 +159,7 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    fn received(&mut self, index: usize, bytes: usize, mut piece: Piece) -> io::Result<()> {
+    fn received(&mut self, index: usize, bytes: usize, piece: Piece) -> io::Result<()> {
         let peer = &mut self.peers[index];
         if bytes == 0 && peer.have > 0 {
             return Err(wire::invalid("a connection was closed within a frame"));
@@ -185,18 +185,33 @@ impl<'a> Server<'a> {
             self.pool.give(piece);
             return Ok(());
         }
+        self.keep(index, ticket, piece)
+    }
+
+    /// Writes a frame, or has it written.
+    fn keep(&mut self, peer: usize, ticket: u64, mut piece: Piece) -> io::Result<()> {
+        let whole = self.plan.frame_bytes;
         let Some(disk) = &mut self.disk else {
-            self.answer(index, ticket, Answer::Taken);
-            self.free(piece);
+            self.kept(peer, ticket, piece);
             return Ok(());
         };
-        piece[whole..blocks(whole)].fill(0);
         let (bytes, sync) = (blocks(whole), self.plan.durability == Durability::Durable);
-        let (file, at) = (disk.descriptor(), disk.place(bytes));
-        let token = Op::Write { peer: index, ticket, bytes };
-        self.ring.write(file, piece, bytes, at, sync, token);
+        piece[whole..bytes].fill(0);
+        let at = disk.place(bytes);
+        if self.plan.submit == Submit::Inline {
+            disk.write(&piece[..bytes], at, sync)?;
+            self.kept(peer, ticket, piece);
+            return Ok(());
+        }
+        let token = Op::Write { peer, ticket, bytes };
+        self.ring.write(disk.descriptor(), piece, bytes, at, sync, token);
         self.in_flight += 1;
         Ok(())
+    }
+
+    fn kept(&mut self, peer: usize, ticket: u64, piece: Piece) {
+        self.answer(peer, ticket, Answer::Taken);
+        self.free(piece);
     }
 
     /// A frame that was kept goes to the reader, if there is one.

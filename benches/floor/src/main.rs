@@ -11,6 +11,7 @@ mod commands;
 mod disk;
 mod forward;
 mod large;
+mod meter;
 mod paced;
 mod receiver;
 mod report;
@@ -19,6 +20,7 @@ mod sender;
 mod small;
 mod sockets;
 mod stage;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod wire;

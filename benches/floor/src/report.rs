@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::stage::Window;
+use crate::meter::Window;
 
 /// Nanoseconds up to a minute, to three digits.
 pub fn new_histogram() -> Histogram<u64> {

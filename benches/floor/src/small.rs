@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use rustix::io::ReadWriteFlags;
 use serde::Serialize;
 
 use crate::args::{Durability, Receive, Submit};
@@ -16,6 +15,7 @@ use crate::disk::Disk;
 use crate::forward::Reader;
 use crate::ring::{Done, Memory, Piece, Pool, Ring, blocks};
 use crate::sockets::Sockets;
+use crate::tail::{TAILS, Tail};
 use crate::wire::{self, Answer, Frames};
 
 /// What the server does.
@@ -36,9 +36,6 @@ pub struct Plan {
 /// Receive buffers: of a connection, or of all together.
 const RECEIVE_BYTES: usize = 16 << 10;
 const PROVIDED: u16 = 512;
-/// Tails that may wait for the reader.
-const TAILS: usize = 32;
-
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Receive(usize),
@@ -73,9 +70,7 @@ pub struct Server<'a> {
     ring: Ring<Op>,
     sockets: &'a Sockets,
     peers: Vec<Peer>,
-    tails: Pool,
-    tail: Piece,
-    filled: usize,
+    tail: Tail,
     /// Connections with frames in the tail, and with frames that are being written.
     staged: Vec<usize>,
     committing: Option<Vec<usize>>,
@@ -98,23 +93,23 @@ impl<'a> Server<'a> {
         disk: Option<&'a mut Disk>,
     ) -> io::Result<Server<'a>> {
         let mut ring = Ring::new(4096, plan.spin)?;
-        let count = if reader.is_some() { TAILS } else { 2 };
-        let mut tails = Pool::new(count, plan.tail_bytes)?;
+        let pool = Pool::new(if reader.is_some() { TAILS } else { 2 }, plan.tail_bytes)?;
         if plan.submit == Submit::Ring {
-            ring.register(&tails)?;
+            ring.register(&pool)?;
         }
-        let tail = tails.take().expect("a new pool has its pieces");
-        let mut receive = Pool::new(sockets.len(), RECEIVE_BYTES)?;
-        if plan.receive == Receive::Multishot {
-            ring.provide(PROVIDED, RECEIVE_BYTES)?;
-        }
-        for (index, socket) in sockets.iter().enumerate() {
-            let (socket, token) = (socket.as_raw_fd(), Op::Receive(index));
-            match plan.receive {
-                Receive::Multishot => ring.receive_many(socket, token),
-                Receive::Single => {
-                    let piece = receive.take().expect("one for each connection");
-                    ring.receive(socket, piece, 0, RECEIVE_BYTES, token);
+        match plan.receive {
+            Receive::Multishot => {
+                ring.provide(PROVIDED, RECEIVE_BYTES)?;
+                for (index, socket) in sockets.iter().enumerate() {
+                    ring.receive_many(socket.as_raw_fd(), Op::Receive(index));
+                }
+            }
+            Receive::Single => {
+                let mut pool = Pool::new(sockets.len(), RECEIVE_BYTES)?;
+                for (index, socket) in sockets.iter().enumerate() {
+                    let piece = pool.take().expect("one for each connection");
+                    let token = Op::Receive(index);
+                    ring.receive(socket.as_raw_fd(), piece, 0, RECEIVE_BYTES, token);
                 }
             }
         }
@@ -123,9 +118,7 @@ impl<'a> Server<'a> {
             ring,
             sockets,
             peers: sockets.iter().map(|_| Peer::default()).collect(),
-            tails,
-            tail,
-            filled: 0,
+            tail: Tail::new(pool),
             staged: Vec::new(),
             committing: None,
             written: 0,
@@ -177,7 +170,7 @@ impl<'a> Server<'a> {
             Op::Forward => {
                 self.in_flight -= 1;
                 done.bytes()?;
-                self.tails.give(done.memory.into_piece());
+                self.tail.give(done.memory.into_piece());
                 self.reader.as_mut().into_iter().for_each(Reader::sent);
                 self.forward();
                 Ok(())
@@ -204,18 +197,24 @@ impl<'a> Server<'a> {
         }
         let Peer { frames, waiting, .. } = &mut self.peers[index];
         let (most, before) = (self.plan.frame_bytes, waiting.len());
-        let (tail, filled, work) = (&mut self.tail, &mut self.filled, &mut self.work);
-        let mut staging = Staging { tail, filled, waiting, work };
+        let (tail, work) = (&mut self.tail, &mut self.work);
+        let stage = |frame: &[u8]| {
+            let answer = tail.stage(frame)?;
+            work.frames += u64::from(answer == Answer::Taken);
+            work.refused += u64::from(answer == Answer::Refused);
+            waiting.extend(answer.encode());
+            Ok(())
+        };
         if let Some(filled) = done.filled.take() {
             let data = self.ring.received(&filled);
-            frames.take(data, most, |frame| staging.stage(frame))?;
+            frames.take(data, most, stage)?;
             self.ring.give_back(filled);
             if !done.more {
                 self.ring.receive_many(socket, Op::Receive(index));
             }
         } else {
             let piece = done.memory.into_piece();
-            frames.take(&piece[..bytes], most, |frame| staging.stage(frame))?;
+            frames.take(&piece[..bytes], most, stage)?;
             self.ring.receive(socket, piece, 0, RECEIVE_BYTES, Op::Receive(index));
         }
         let peer = &self.peers[index];
@@ -227,13 +226,11 @@ impl<'a> Server<'a> {
 
     /// Writes the tail, unless a write is under way or the reader has all the memory.
     fn commit(&mut self) -> io::Result<()> {
-        if self.staged.is_empty() || self.committing.is_some() || self.tails.is_empty() {
+        if self.staged.is_empty() || self.committing.is_some() {
             return Ok(());
         }
-        let next = self.tails.take().expect("it is not empty");
-        let mut piece = std::mem::replace(&mut self.tail, next);
-        self.written = std::mem::take(&mut self.filled);
-        piece[self.written..blocks(self.written)].fill(0);
+        let Some((piece, written)) = self.tail.cut() else { return Ok(()) };
+        self.written = written;
         let staged = std::mem::take(&mut self.staged);
         for index in &staged {
             let peer = &mut self.peers[*index];
@@ -246,21 +243,14 @@ impl<'a> Server<'a> {
             return self.committed(bytes, piece);
         };
         let at = disk.place(bytes);
-        match self.plan.submit {
-            Submit::Inline => {
-                let sync = self.plan.durability == Durability::Durable;
-                let flags = if sync { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
-                let data = io::IoSlice::new(&piece[..bytes]);
-                let written = rustix::io::pwritev2(disk.file(), &[data], at, flags)?;
-                self.committed(written, piece)
-            }
-            Submit::Ring => {
-                let sync = self.plan.durability == Durability::Durable;
-                self.ring.write(disk.descriptor(), piece, bytes, at, sync, Op::Write);
-                self.in_flight += 1;
-                Ok(())
-            }
+        let sync = self.plan.durability == Durability::Durable;
+        if self.plan.submit == Submit::Inline {
+            disk.write(&piece[..bytes], at, sync)?;
+            return self.committed(bytes, piece);
         }
+        self.ring.write(disk.descriptor(), piece, bytes, at, sync, Op::Write);
+        self.in_flight += 1;
+        Ok(())
     }
 
     fn committed(&mut self, bytes: usize, piece: Piece) -> io::Result<()> {
@@ -276,7 +266,7 @@ impl<'a> Server<'a> {
         }
         match &mut self.reader {
             Some(reader) if self.written > 0 => reader.push(piece, self.written),
-            _ => self.tails.give(piece),
+            _ => self.tail.give(piece),
         }
         self.forward();
         if self.staged.is_empty() {
@@ -312,31 +302,5 @@ impl<'a> Server<'a> {
         let socket = self.sockets.get(index).as_raw_fd();
         self.ring.send(socket, Memory::Bytes(answers), 0, bytes, Op::Answer(index));
         self.in_flight += 1;
-    }
-}
-
-/// Where a connection's frames go.
-struct Staging<'a> {
-    tail: &'a mut Piece,
-    filled: &'a mut usize,
-    waiting: &'a mut Vec<u8>,
-    work: &'a mut Work,
-}
-
-impl Staging<'_> {
-    fn stage(&mut self, frame: &[u8]) -> io::Result<()> {
-        if !wire::is_intact(frame) {
-            self.work.refused += 1;
-            self.waiting.extend(Answer::Refused.encode());
-            return Ok(());
-        }
-        let Some(room) = self.tail.get_mut(*self.filled..*self.filled + frame.len()) else {
-            return Err(wire::invalid("the client has more in flight than was agreed"));
-        };
-        room.copy_from_slice(frame);
-        *self.filled += frame.len();
-        self.work.frames += 1;
-        self.waiting.extend(Answer::Taken.encode());
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Two threads on two cores, watched by a third that does nothing else: the server, whose CPU time
 //! is measured by itself, and the client.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 
-use crate::disk::DeviceCounts;
+use crate::meter::{Look, Window};
 
 /// After the end has been announced, what is in flight has so long to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,8 +46,9 @@ impl Stage {
         self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    pub fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
+    /// Frames and bytes that were done.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.frames.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
     /// Nanoseconds since the beginning, of a clock that only goes forward.
@@ -64,21 +65,7 @@ pub struct Layout {
     pub warmup: Duration,
     pub duration: Duration,
     /// A file on the device that is watched.
-    pub watched: Option<Arc<fs::File>>,
-}
-
-/// What the measured time was.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Window {
-    pub seconds: f64,
-    pub frames: u64,
-    pub bytes: u64,
-    /// CPU seconds of the server's thread and of the kernel's workers for it.
-    pub server_cpu: f64,
-    pub client_cpu: f64,
-    /// CPU seconds of everybody else on this machine.
-    pub foreign_cpu: f64,
-    pub device: Option<DeviceCounts>,
+    pub watched: Option<Arc<File>>,
 }
 
 /// Runs both until the measured time is over, or the client is.
@@ -98,9 +85,11 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     });
     let (ended, end) = mpsc::channel();
     let server = Actor::start(End::Server, layout.server_cpu, &stage, &ended, server)?;
-    let client = Actor::start(End::Client, layout.client_cpu, &stage, &ended, client)?;
+    let client = Actor::start(End::Client, layout.client_cpu, &stage, &ended, client)
+        .inspect_err(|_| stage.phase.store(OVER, Ordering::Relaxed))?;
     drop(ended);
-    let look = || Look::at(&stage, layout, &server, &client);
+    let watched = layout.watched.as_deref();
+    let look = || Look::now(stage.counts(), server.id, client.id, watched);
     let early = passed(&end, layout.warmup);
     stage.phase.store(MEASURED, Ordering::Relaxed);
     let (before, started) =
@@ -192,23 +181,6 @@ impl<T: Send + 'static> Actor<T> {
     fn join(self) -> io::Result<T> {
         self.thread.join().map_err(|_| io::Error::other("a thread panicked; see above"))?
     }
-
-    /// CPU seconds of the thread, if it is still there, and of the kernel's workers for it.
-    fn cpu(&self) -> io::Result<f64> {
-        let workers = format!("iou-wrk-{}", self.id);
-        let mut sum = 0.0;
-        for task in fs::read_dir("/proc/self/task")? {
-            let task = task?.path();
-            // Threads come and go meanwhile.
-            let read = |file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
-            let own = task.ends_with(self.id.to_string());
-            if own || read("comm").trim_end() == workers {
-                let nanos = read("schedstat").split(' ').next().and_then(|word| word.parse().ok());
-                sum += nanos.unwrap_or(0.0) / 1e9;
-            }
-        }
-        Ok(sum)
-    }
 }
 
 struct AtEnd(Sender<End>, End);
@@ -217,72 +189,6 @@ impl Drop for AtEnd {
     fn drop(&mut self) {
         // Nobody listens any more when the run was given up.
         let _ = self.0.send(self.1);
-    }
-}
-
-/// The counters at one moment.
-#[derive(Default)]
-struct Look {
-    frames: u64,
-    bytes: u64,
-    server_cpu: f64,
-    client_cpu: f64,
-    machine_cpu: f64,
-    device: Option<DeviceCounts>,
-}
-
-/// CPU seconds that this machine was busy since it started.
-fn machine_cpu() -> io::Result<f64> {
-    // The kernel's unit for this file is a hundredth of a second, everywhere.
-    const TICKS_PER_S: f64 = 100.0;
-    let stat = fs::read_to_string("/proc/stat")?;
-    let words = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    let ticks: Vec<f64> = words.filter_map(|word| word.parse().ok()).collect();
-    // user, nice, system, [idle, iowait], irq, softirq.
-    let busy: f64 = [0, 1, 2, 5, 6].iter().filter_map(|index| ticks.get(*index)).sum();
-    Ok(busy / TICKS_PER_S)
-}
-
-impl Look {
-    fn at<S: Send + 'static, C: Send + 'static>(
-        stage: &Stage,
-        layout: &Layout,
-        server: &Actor<S>,
-        client: &Actor<C>,
-    ) -> io::Result<Look> {
-        let device = match &layout.watched {
-            Some(file) => DeviceCounts::behind(file)?,
-            None => None,
-        };
-        Ok(Look {
-            frames: stage.frames.load(Ordering::Relaxed),
-            bytes: stage.bytes.load(Ordering::Relaxed),
-            server_cpu: server.cpu()?,
-            client_cpu: client.cpu()?,
-            machine_cpu: machine_cpu()?,
-            device,
-        })
-    }
-
-    /// The beginning of a run that was over at once.
-    fn of_nothing() -> io::Result<Look> {
-        Ok(Look { machine_cpu: machine_cpu()?, ..Look::default() })
-    }
-
-    fn since(&self, before: &Look, seconds: f64) -> Window {
-        let of_the_device = |now: DeviceCounts| now.since(before.device.unwrap_or(now));
-        let server_cpu = (self.server_cpu - before.server_cpu).max(0.0);
-        let client_cpu = (self.client_cpu - before.client_cpu).max(0.0);
-        let machine_cpu = self.machine_cpu - before.machine_cpu;
-        Window {
-            seconds,
-            frames: self.frames - before.frames,
-            bytes: self.bytes - before.bytes,
-            server_cpu,
-            client_cpu,
-            foreign_cpu: (machine_cpu - server_cpu - client_cpu).max(0.0),
-            device: self.device.map(of_the_device),
-        }
     }
 }
 

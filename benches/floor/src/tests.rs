@@ -88,6 +88,15 @@ fn every_large_frame_is_answered_and_in_the_file() {
 }
 
 #[test]
+fn large_frames_are_written_inline() {
+    let (report, disk) =
+        run_whole("large --count 10 --payload 70000 --submit inline --durability durable");
+    assert_eq!(report.get("frames"), Some(10.0));
+    let blocks = (70_000 + wire::HEADER).next_multiple_of(BLOCK);
+    assert_eq!(frames_at(&content(disk), blocks).len(), 10);
+}
+
+#[test]
 fn large_frames_are_answered_without_a_file() {
     let (report, disk) = run_whole("large --count 7 --payload 70000 --durability none");
     assert_eq!(report.get("frames"), Some(7.0));

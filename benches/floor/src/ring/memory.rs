@@ -81,10 +81,6 @@ impl Pool {
         self.free.push(piece);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.free.is_empty()
-    }
-
     /// The whole mapping, for registering it.
     pub(super) fn mapping(&self) -> libc::iovec {
         libc::iovec { iov_base: self.base.as_ptr().cast(), iov_len: self.bytes }

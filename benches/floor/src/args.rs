@@ -142,7 +142,7 @@ pub struct Large {
     /// Leave the CRC out.
     #[arg(long)]
     pub no_crc: bool,
-    /// Damage every so manieth frame: it must be refused.
+    /// Damage every Nth frame, which must be refused.
     #[arg(long)]
     pub damage_every: Option<u64>,
 }
@@ -165,7 +165,7 @@ pub struct Small {
     #[command(flatten)]
     #[serde(flatten)]
     pub tail: Tail,
-    /// Damage every so manieth frame: it must be refused.
+    /// Damage every Nth frame, which must be refused.
     #[arg(long)]
     pub damage_every: Option<u64>,
 }

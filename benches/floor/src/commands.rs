@@ -214,12 +214,14 @@ fn run_paced(flags: &Paced) -> Outcome {
     let mut report = Report::new("paced", flags);
     report.window(&window);
     report.figure("intended_frames_per_s", frames_per_s);
-    report.figure("late_share", seen.late as f64 / (seen.measured as f64).max(1.0));
+    let measured = seen.measured.end - seen.measured.start;
+    report.figure("late_share", seen.late as f64 / (measured as f64).max(1.0));
+    report.figure("unsent", seen.unsent as f64);
     report.latency("response", &seen.response);
     if !flags.no_reader {
         report.latency("end_to_end", &seen.end_to_end);
     }
-    if seen.late * 1000 > seen.measured {
+    if seen.late * 1000 > measured {
         report.note("over 0.1 % of the frames left over 1 ms late by the client's own fault");
     }
     if (window.frames as f64) < 0.99 * frames_per_s * window.seconds && common.count.is_none() {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -39,10 +40,12 @@ pub struct Seen {
     pub read: u64,
     pub response: Histogram<u64>,
     pub end_to_end: Histogram<u64>,
-    /// Frames of the measured time, and those of them that left over 1 ms late although the window
-    /// was not full.
-    pub measured: u64,
+    /// Frames of the measured time. They count whenever they are answered.
+    pub measured: Range<u64>,
+    /// Those of them that left over 1 ms late although the window was not full.
     pub late: u64,
+    /// Frames that were due and never left; their age at the end is in both latencies.
+    pub unsent: u64,
 }
 
 const LATE_NS: u64 = 1_000_000;
@@ -110,7 +113,16 @@ pub fn run(
     let reader = reader.map(|socket| Reader { socket, header: Vec::new(), have: 0 });
     let peers = (0..sockets.len()).map(|_| Peer::default()).collect();
     let (response, end_to_end) = (new_histogram(), new_histogram());
-    let seen = Seen { sent: 0, taken: 0, read: 0, response, end_to_end, measured: 0, late: 0 };
+    let seen = Seen {
+        sent: 0,
+        taken: 0,
+        read: 0,
+        response,
+        end_to_end,
+        measured: 0..0,
+        late: 0,
+        unsent: 0,
+    };
     let began = stage.now() + plan.interval_ns as u64;
     Client { plan, stage, ring, sockets, peers, frames, reader, began, seen }.run()
 }
@@ -127,9 +139,13 @@ impl Client<'_> {
             self.read(room);
         }
         let mut done = Vec::new();
-        let mut blocked = false;
+        let (mut blocked, mut over) = (false, false);
         while !self.is_over() || !self.is_settled() {
             blocked = self.send_what_is_due(blocked);
+            if self.stage.is_over() && !over {
+                self.count_unsent();
+                over = true;
+            }
             self.wait()?;
             self.ring.reap(&mut done);
             let now = self.stage.now();
@@ -173,7 +189,10 @@ impl Client<'_> {
             let mut frame = self.frames.pop().expect("it is not empty");
             wire::set_number(&mut frame, number);
             if self.stage.is_measured() {
-                self.seen.measured += 1;
+                if self.seen.measured.is_empty() {
+                    self.seen.measured.start = number;
+                }
+                self.seen.measured.end = number + 1;
                 self.seen.late += u64::from(!blocked && now - due > LATE_NS);
             }
             self.seen.sent += 1;
@@ -183,6 +202,18 @@ impl Client<'_> {
             self.send(index);
         }
         false
+    }
+
+    /// Counts what was due and waits for a place in the window.
+    fn count_unsent(&mut self) {
+        let now = self.stage.now();
+        let due = |client: &Self| client.due(client.seen.sent + client.seen.unsent);
+        while due(self) < now && self.plan.count.is_none() {
+            let age = now - due(self);
+            self.seen.unsent += 1;
+            self.seen.response.saturating_record(age);
+            self.seen.end_to_end.saturating_record(age);
+        }
     }
 
     fn send(&mut self, index: usize) {
@@ -254,7 +285,7 @@ impl Client<'_> {
     }
 
     fn take_answers(&mut self, index: usize, filled: &Filled, now: u64) -> io::Result<()> {
-        let (peer, measured) = (&mut self.peers[index], self.stage.is_measured());
+        let peer = &mut self.peers[index];
         peer.cut.extend_from_slice(self.ring.received(filled));
         let (answers, rest) = peer.cut.as_chunks::<ANSWER>();
         let (mut numbers, cut) = (Vec::new(), rest.len());
@@ -266,7 +297,7 @@ impl Client<'_> {
         }
         peer.cut.drain(..peer.cut.len() - cut);
         self.seen.taken += numbers.len() as u64;
-        for number in numbers.into_iter().filter(|_| measured) {
+        for number in numbers.into_iter().filter(|number| self.seen.measured.contains(number)) {
             let due = self.due(number);
             self.seen.response.saturating_record(now.saturating_sub(due));
         }
@@ -298,7 +329,7 @@ impl Client<'_> {
             }
             (reader.have, self.seen.read) = (0, self.seen.read + 1);
             reader.header.clear();
-            if self.stage.is_measured() {
+            if self.seen.measured.contains(&number) {
                 let due = self.due(number);
                 self.seen.end_to_end.saturating_record(now.saturating_sub(due));
             }

@@ -2,9 +2,12 @@
 //! is damaged is refused.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -13,7 +16,9 @@ use crate::commands::{Outcome, run};
 use crate::disk::Disk;
 use crate::report::Report;
 use crate::ring::BLOCK;
-use crate::wire;
+use crate::stage::{Layout, play};
+use crate::wire::{self, Answer};
+use crate::{paced, sockets};
 
 /// A folder on a file system that takes `O_DIRECT`.
 pub fn folder() -> PathBuf {
@@ -213,4 +218,44 @@ fn a_report_is_json_with_flags_and_figures() {
     assert_eq!(json["flags"]["durability"], "durable");
     assert_eq!(json["figures"]["frames"], 10.0);
     assert!(report.table().contains("frames_per_s"));
+}
+
+/// A server that takes the first frame, stalls, and then answers `count` frames of `bytes`.
+fn stalling(mut socket: &TcpStream, stall: Duration, bytes: usize, count: u64) -> io::Result<()> {
+    let mut frame = vec![0; bytes];
+    for number in 0..count {
+        socket.read_exact(&mut frame)?;
+        if number == 0 {
+            thread::sleep(stall);
+        }
+        socket.write_all(&Answer::Taken.encode())?;
+    }
+    // The client closes first.
+    socket.read_exact(&mut frame[..1]).map_or_else(|_| Ok(()), |()| Err(wire::invalid("more")))
+}
+
+#[test]
+fn a_stall_counts_for_every_frame_that_was_due_meanwhile() {
+    let (count, stall) = (100, Duration::from_millis(100));
+    let plan = paced::Plan {
+        spin: Duration::ZERO,
+        payload_bytes: 100,
+        interval_ns: 1e6,
+        window: 4,
+        count: Some(count),
+        sleep: true,
+    };
+    let (ours, theirs) = sockets::pairs(1, None).expect("a connection");
+    let (warmup, duration) = (Duration::ZERO, Duration::MAX);
+    let layout = Layout { server_cpu: 0, client_cpu: 0, warmup, duration, watched: None };
+    let ((), seen, _) = play(
+        &layout,
+        move |_| stalling(ours.get(0), stall, 100 + wire::HEADER, count),
+        move |stage| paced::run(plan, stage, &theirs, None),
+    )
+    .expect("a run");
+    // A frame a millisecond: some fifty were due in the first half of the stall, and four in flight.
+    let waited = seen.response.count_between(50_000_000, u64::MAX);
+    assert!(waited >= 40, "{waited} of {}", seen.response.len());
+    assert_eq!(seen.taken, count);
 }

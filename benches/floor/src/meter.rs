@@ -50,23 +50,22 @@ impl Look {
         client: i32,
         watched: Option<&File>,
     ) -> io::Result<Look> {
-        let device = match watched {
-            Some(file) => DeviceCounts::behind(file)?,
-            None => None,
-        };
         Ok(Look {
             frames,
             bytes,
             server_cpu: thread_cpu(server)?,
             client_cpu: thread_cpu(client)?,
-            machine_cpu: machine_cpu()?,
-            device,
+            ..Look::of_nothing(watched)?
         })
     }
 
-    /// The beginning of a run that was over at once.
-    pub fn of_nothing() -> io::Result<Look> {
-        Ok(Look { machine_cpu: machine_cpu()?, ..Look::default() })
+    /// Of two threads that have not begun.
+    pub fn of_nothing(watched: Option<&File>) -> io::Result<Look> {
+        let device = match watched {
+            Some(file) => DeviceCounts::behind(file)?,
+            None => None,
+        };
+        Ok(Look { machine_cpu: machine_cpu()?, device, ..Look::default() })
     }
 
     /// What was between two moments.

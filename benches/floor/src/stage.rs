@@ -78,23 +78,26 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     client: impl FnOnce(&Stage) -> io::Result<C> + Send + 'static,
 ) -> io::Result<(S, C, Window)> {
     let stage = Arc::new(Stage {
-        phase: AtomicU8::new(WARMING),
+        phase: AtomicU8::new(if layout.warmup.is_zero() { MEASURED } else { WARMING }),
         frames: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
         began: Instant::now(),
     });
+    let watched = layout.watched.as_deref();
+    // Without a warm-up the whole life of both is measured.
+    let mut before = Look::of_nothing(watched);
     let (ended, end) = mpsc::channel();
     let server = Actor::start(End::Server, layout.server_cpu, &stage, &ended, server)?;
     let client = Actor::start(End::Client, layout.client_cpu, &stage, &ended, client)
         .inspect_err(|_| stage.phase.store(OVER, Ordering::Relaxed))?;
     drop(ended);
-    let watched = layout.watched.as_deref();
     let look = || Look::now(stage.counts(), server.id, client.id, watched);
-    let early = passed(&end, layout.warmup);
-    stage.phase.store(MEASURED, Ordering::Relaxed);
-    let (before, started) =
-        if early { (Look::of_nothing(), stage.began) } else { (look(), Instant::now()) };
-    if !early {
+    let mut started = stage.began;
+    if layout.warmup.is_zero() || !passed(&end, layout.warmup) {
+        if !layout.warmup.is_zero() {
+            stage.phase.store(MEASURED, Ordering::Relaxed);
+            (before, started) = (look(), Instant::now());
+        }
         passed(&end, layout.duration);
     }
     let (after, seconds) = (look(), started.elapsed().as_secs_f64());

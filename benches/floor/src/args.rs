@@ -67,7 +67,7 @@ pub struct Common {
     /// Where the file is made [default: the system's folder for temporary files].
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// Bytes of the file, unless it grows.
+    /// Bytes of the file that is written again and again, or read.
     #[arg(long, default_value = "1GiB", value_parser = bytes)]
     pub file_bytes: usize,
 }

@@ -41,7 +41,7 @@ fn layout(common: &Common, disk: Option<&Disk>) -> io::Result<Layout> {
 }
 
 fn fits(common: &Common, state: FileState, bytes: usize) -> io::Result<()> {
-    if state != FileState::Growing && bytes > common.file_bytes {
+    if state == FileState::Written && bytes > common.file_bytes {
         let what = format!("--file-bytes: {bytes} bytes are written at a time");
         return Err(invalid(&what));
     }

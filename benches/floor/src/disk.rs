@@ -20,13 +20,14 @@ use crate::ring::Pool;
 pub enum FileState {
     /// All its blocks have been written before; written again from the beginning when it is full.
     Written,
-    /// Blocks are reserved, and none is written; as above.
+    /// Room is reserved ahead, 32 MiB at a time; it takes as much of the disk as is written.
     Reserved,
-    /// Empty: every write makes it longer.
+    /// Every write makes it longer; as above.
     Growing,
 }
 
 const FILLING: usize = 1 << 20;
+const RESERVED_STEP: u64 = 32 << 20;
 
 /// An open file without a name, or with one as long as this lives.
 #[derive(Debug)]
@@ -58,29 +59,34 @@ impl Disk {
                 _ => said("no file can be made here", &error),
             })?;
         let (file, name) = named.into_parts();
-        let prepared = match state {
-            FileState::Growing => Ok(()),
-            FileState::Reserved => {
-                fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(io::Error::from)
-            }
-            FileState::Written => write_whole(&file, bytes),
-        };
-        prepared
+        let bytes = if state == FileState::Written { bytes } else { 0 };
+        write_whole(&file, bytes)
             .and_then(|()| file.sync_all())
             .map_err(|error| said(&format!("preparing a file of {bytes} bytes"), &error))?;
-        let name = (state == FileState::Growing).then_some(name);
+        let name = (state != FileState::Written).then_some(name);
         Ok(Disk { file, _name: name, state, bytes, next: 0 })
     }
 
     /// Where the next `bytes` go.
-    pub fn place(&mut self, bytes: usize) -> u64 {
-        let bytes = bytes as u64;
-        if self.state != FileState::Growing && self.next + bytes > self.bytes {
-            self.next = 0;
+    ///
+    /// # Errors
+    /// No room can be reserved for them.
+    pub fn place(&mut self, bytes: usize) -> io::Result<u64> {
+        let end = self.next + bytes as u64;
+        if end > self.bytes {
+            match self.state {
+                FileState::Written => self.next = 0,
+                FileState::Reserved => {
+                    let more = RESERVED_STEP.max(bytes as u64);
+                    fallocate(&self.file, FallocateFlags::empty(), self.bytes, more)?;
+                    self.bytes += more;
+                }
+                FileState::Growing => {}
+            }
         }
         let at = self.next;
-        self.next += bytes;
-        at
+        self.next += bytes as u64;
+        Ok(at)
     }
 
     /// Writes all of `data` (whole blocks, aligned) at once; the thread stands still meanwhile.
@@ -173,10 +179,15 @@ mod tests {
     #[test]
     fn a_file_begins_again_where_it_is_full_unless_it_grows() {
         let folder = tempfile::tempdir_in(crate::tests::folder()).expect("a folder");
-        let mut full = Disk::create(folder.path(), FileState::Reserved, 3 << 12).expect("a file");
-        assert_eq!([1, 2, 2, 1].map(|blocks| full.place(blocks << 12)), [0, 4096, 0, 8192]);
-        let mut grows = Disk::create(folder.path(), FileState::Growing, 0).expect("a file");
-        assert_eq!([1, 2, 2].map(|blocks| grows.place(blocks << 12)), [0, 4096, 3 << 12]);
+        let places = |state, blocks: [usize; 4]| {
+            let mut disk = Disk::create(folder.path(), state, 3 << 12).expect("a file");
+            let places = blocks.map(|blocks| disk.place(blocks << 12).expect("room") >> 12);
+            (places, disk.file().metadata().expect("its length").len())
+        };
+        assert_eq!(places(FileState::Written, [1, 2, 2, 1]), ([0, 1, 0, 2], 3 << 12));
+        assert_eq!(places(FileState::Growing, [1, 2, 2, 1]), ([0, 1, 3, 5], 0));
+        let (found, reserved) = places(FileState::Reserved, [1, 2, 2, 1 << 13]);
+        assert_eq!((found, reserved), ([0, 1, 3, 5], 2 * RESERVED_STEP));
     }
 
     #[test]

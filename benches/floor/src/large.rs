@@ -197,7 +197,7 @@ impl<'a> Server<'a> {
         };
         let (bytes, sync) = (blocks(whole), self.plan.durability == Durability::Durable);
         piece[whole..bytes].fill(0);
-        let at = disk.place(bytes);
+        let at = disk.place(bytes)?;
         if self.plan.submit == Submit::Inline {
             disk.write(&piece[..bytes], at, sync)?;
             self.kept(peer, ticket, piece);

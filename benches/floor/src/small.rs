@@ -242,7 +242,7 @@ impl<'a> Server<'a> {
         let Some(disk) = self.disk.as_mut().filter(|_| bytes > 0) else {
             return self.committed(bytes, piece);
         };
-        let at = disk.place(bytes);
+        let at = disk.place(bytes)?;
         let sync = self.plan.durability == Durability::Durable;
         if self.plan.submit == Submit::Inline {
             disk.write(&piece[..bytes], at, sync)?;

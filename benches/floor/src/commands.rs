@@ -211,10 +211,18 @@ fn run_paced(flags: &Paced) -> Outcome {
     if !flags.no_reader {
         agree("frames that the reader got", seen.sent, seen.read)?;
     }
-    let mut report = Report::new("paced", flags);
+    let mut report = paced_report(flags, frames_per_s, &seen);
     report.window(&window);
-    report.figure("intended_frames_per_s", frames_per_s);
+    if (window.frames as f64) < 0.99 * frames_per_s * window.seconds && common.count.is_none() {
+        report.note("the rate was not held");
+    }
+    Ok((report, disk))
+}
+
+fn paced_report(flags: &Paced, frames_per_s: f64, seen: &paced::Seen) -> Report {
+    let mut report = Report::new("paced", flags);
     let measured = seen.measured.end - seen.measured.start;
+    report.figure("intended_frames_per_s", frames_per_s);
     report.figure("late_share", seen.late as f64 / (measured as f64).max(1.0));
     report.figure("unsent", seen.unsent as f64);
     report.latency("response", &seen.response);
@@ -224,10 +232,7 @@ fn run_paced(flags: &Paced) -> Outcome {
     if seen.late * 1000 > measured {
         report.note("over 0.1 % of the frames left over 1 ms late by the client's own fault");
     }
-    if (window.frames as f64) < 0.99 * frames_per_s * window.seconds && common.count.is_none() {
-        report.note("the rate was not held");
-    }
-    Ok((report, disk))
+    report
 }
 
 /// A receive of a paced large frame wakes the server when so much is there.

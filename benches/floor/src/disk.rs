@@ -59,11 +59,11 @@ impl Disk {
                 _ => said("no file can be made here", &error),
             })?;
         let (file, name) = named.into_parts();
+        let name = (state != FileState::Written).then_some(name);
         let bytes = if state == FileState::Written { bytes } else { 0 };
         write_whole(&file, bytes)
             .and_then(|()| file.sync_all())
             .map_err(|error| said(&format!("preparing a file of {bytes} bytes"), &error))?;
-        let name = (state != FileState::Written).then_some(name);
         Ok(Disk { file, _name: name, state, bytes, next: 0 })
     }
 

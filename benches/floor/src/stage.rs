@@ -10,6 +10,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::meter::{Look, Window};
 
@@ -71,7 +73,8 @@ pub struct Layout {
 /// Runs both until the measured time is over, or the client is.
 ///
 /// # Errors
-/// The server's error, else the client's; or that they do not end.
+/// The server's error, else the client's; that they do not end; that SIGINT or SIGTERM came, after
+/// which they have ended as they do otherwise.
 pub fn play<S: Send + 'static, C: Send + 'static>(
     layout: &Layout,
     server: impl FnOnce(&Stage) -> io::Result<S> + Send + 'static,
@@ -86,11 +89,18 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     let watched = layout.watched.as_deref();
     // Without a warm-up the whole life of both is measured.
     let mut before = Look::of_nothing(watched);
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (ended, end) = mpsc::channel();
     let server = Actor::start(End::Server, layout.server_cpu, &stage, &ended, server)?;
     let client = Actor::start(End::Client, layout.client_cpu, &stage, &ended, client)
         .inspect_err(|_| stage.phase.store(OVER, Ordering::Relaxed))?;
-    drop(ended);
+    let (listening, ended) = (signals.handle(), AtEnd(ended, End::Signal));
+    let listener = thread::spawn(move || {
+        // Ends with the first signal, or when nobody listens any more.
+        let signal = signals.forever().next();
+        drop(ended);
+        signal
+    });
     let look = || Look::now(stage.counts(), server.id, client.id, watched);
     let mut started = stage.began;
     if layout.warmup.is_zero() || !passed(&end, layout.warmup) {
@@ -102,8 +112,9 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
     }
     let (after, seconds) = (look(), started.elapsed().as_secs_f64());
     stage.phase.store(OVER, Ordering::Relaxed);
+    listening.close();
     let deadline = Instant::now() + PATIENCE;
-    // Until both have gone.
+    // Until all have gone.
     while let Err(RecvTimeoutError::Timeout) | Ok(_) = end.recv_timeout(left(deadline)) {
         if left(deadline).is_zero() {
             let what = format!("what is in flight has not ended after {PATIENCE:?}");
@@ -111,16 +122,23 @@ pub fn play<S: Send + 'static, C: Send + 'static>(
         }
     }
     let (server, client) = (server.join(), client.join());
+    if let Ok(Some(signal)) = listener.join() {
+        let what = format!("ended by signal {signal}");
+        return Err(io::Error::new(io::ErrorKind::Interrupted, what));
+    }
     Ok((server?, client?, after?.since(&before?, seconds)))
 }
 
-/// Whether the run has ended before the time was over: the client is done, or one of them failed.
+/// Whether the run has ended before the time was over: the client is done, one of them failed, or a
+/// signal came.
 fn passed(end: &Receiver<End>, time: Duration) -> bool {
     let deadline = Instant::now().checked_add(time);
     loop {
         match end.recv_timeout(deadline.map_or(Duration::MAX, left)) {
             Ok(End::Server) => {}
-            Ok(End::Client | End::Failed) | Err(RecvTimeoutError::Disconnected) => return true,
+            Ok(End::Client | End::Failed | End::Signal) | Err(RecvTimeoutError::Disconnected) => {
+                return true;
+            }
             Err(RecvTimeoutError::Timeout) => return false,
         }
     }
@@ -136,6 +154,7 @@ enum End {
     Server,
     Client,
     Failed,
+    Signal,
 }
 
 struct Actor<T> {

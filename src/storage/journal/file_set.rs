@@ -255,8 +255,13 @@ impl FileSet {
             let _ = self.config.disk.remove_file(&path).await;
             return 0;
         }
-        let Ok(file) = self.open(number, false).await else { return 0 };
-        if file.truncate(FIRST_GROUP_POS).await.is_ok() { FIRST_GROUP_POS } else { 0 }
+        let shortened = async {
+            let file = self.open(number, false).await?;
+            // An attempt to begin it may have left a header that says more, as one in use.
+            file.write_at(self.header_block((0, 0), FIRST_GROUP_POS, 0), 0, true).await?;
+            file.truncate(FIRST_GROUP_POS).await
+        };
+        if shortened.await.is_ok() { FIRST_GROUP_POS } else { 0 }
     }
 
     fn place_in_active(&self, len: u64) -> Option<Placed> {

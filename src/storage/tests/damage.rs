@@ -4,6 +4,7 @@ use super::bit_rot::resize;
 use super::*;
 use crate::io::disk::OpenOptions;
 use crate::io::sim_disk::SimDisk;
+use crate::io::{SimFault, SimOp};
 use crate::storage::journal::format::{FIRST_GROUP_POS, FileHeader, GroupHeader};
 
 /// A store with one log, killed after `groups` groups of one batch each in its journal.
@@ -192,15 +193,31 @@ fn a_spare_journal_file_that_was_cut_is_written_anew() {
 }
 
 #[test]
+fn a_journal_file_that_was_half_begun_and_is_given_back_is_a_spare_of_the_next_start() {
+    let (home, disk, _) = killed(0, 0);
+    let store = home.open();
+    let files = store.journal().files();
+    block_on(files.prewrite()).expect("a spare");
+    assert!(block_on(files.give_back_spare()));
+    // Its header gets there, and the disk says that it did not.
+    disk.plan_fault(SimOp::Write, 0, false, SimFault::Partial(libc::ENOSPC));
+    block_on(files.start(9)).expect_err("no room");
+    disk.plan_fault(SimOp::Write, 0, false, SimFault::Error(libc::ENOSPC));
+    block_on(files.prewrite()).expect_err("there is none");
+    drop(store);
+    assert_eq!(recovered_end(&home).expect("a start"), Offset(0));
+}
+
+#[test]
 fn a_journal_file_that_could_not_be_begun_at_first_is_found_again() {
     let (home, disk, _) = killed(0, 0);
     let store = home.open();
     let log = home.log(&store, tp(1, 0));
     // It cannot be named for want of room: the next attempt takes another sequence.
-    let full = crate::io::SimFault::Error(libc::ENOSPC);
+    let full = SimFault::Error(libc::ENOSPC);
     for tag in 0..35 {
         if tag == 5 {
-            disk.plan_fault(crate::io::SimOp::Name, 0, false, full);
+            disk.plan_fault(SimOp::Name, 0, false, full);
         }
         log.borrow_mut().append(store.journal(), &batch(tag, 1, 9000, 0), leader(0));
         let mut committed = pin!(store.commit_group());

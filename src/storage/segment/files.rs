@@ -171,6 +171,11 @@ impl SegmentFiles {
         self.open.borrow().len()
     }
 
+    /// Directory of the topics' directories.
+    pub(super) fn topics_dir(&self) -> &Path {
+        &self.root
+    }
+
     pub(super) fn topic_dir(&self, topic_partition: TopicPartition) -> PathBuf {
         let hex: String =
             topic_partition.topic_id.0.iter().map(|byte| format!("{byte:02x}")).collect();

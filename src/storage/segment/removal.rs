@@ -5,16 +5,19 @@
 //! short and that nobody asks for ([`super::super::Store::sweep`] removes the rest of it).
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::ids::TopicPartition;
-use crate::io::disk::OpenOptions;
+use crate::io::disk::{OpenOptions, is_out_of_room};
 
 use super::files::{SegmentFiles, SegmentName, missing_is_none};
 use super::{Removed, SegmentKey};
 
 /// What the smallest file counts for, so that many of them are not one piece.
 const FILE_BYTES_MIN: u64 = 16 << 10;
+
+/// Ends the name of a deleted partition's directory, as Kafka's.
+const RETIRED: &str = "-delete";
 
 impl SegmentFiles {
     /// Removes a segment's files, or shortens the largest of them by `bytes_max`.
@@ -33,15 +36,51 @@ impl SegmentFiles {
         Ok(removed)
     }
 
-    /// Removes files of a partition, up to about `bytes_max`; with the last one, its directory.
-    pub(in crate::storage) async fn remove_partition(
+    /// Takes a partition's directory out of the way of whoever may want its name, under one that says
+    /// at every start that it is to go. Returns where it is now; `None` if there is none.
+    pub(in crate::storage) async fn retire_partition(
         &self,
         topic_partition: TopicPartition,
-        bytes_max: u64,
-    ) -> io::Result<Removed> {
+    ) -> io::Result<Option<PathBuf>> {
         self.forget_partition(topic_partition);
         let dir = self.partition_dir(topic_partition);
-        let files = missing_is_none(self.disk().list(&dir).await)?.unwrap_or_default();
+        let mut retired = dir.with_file_name(format!("{}{RETIRED}", topic_partition.partition));
+        while self.disk().exists(&retired).await? {
+            retired.as_mut_os_string().push(RETIRED); // one of before, not all of which is gone
+        }
+        match missing_is_none(self.disk().rename(&dir, &retired).await) {
+            Ok(Some(())) => {}
+            Ok(None) => return Ok(None),
+            // Its files go all the same, and give room.
+            Err(error) if is_out_of_room(&error) => return Ok(Some(dir)),
+            Err(error) => return Err(error),
+        }
+        self.disk().sync_dir(&self.topic_dir(topic_partition)).await?;
+        Ok(Some(retired))
+    }
+
+    /// Directories of partitions that were deleted before the last start and are not gone.
+    pub(in crate::storage) async fn retired_partitions(&self) -> io::Result<Vec<PathBuf>> {
+        let topics = missing_is_none(self.disk().list(self.topics_dir()).await)?;
+        let mut retired = Vec::new();
+        for topic in topics.unwrap_or_default() {
+            let dir = self.topics_dir().join(topic.name);
+            let names = missing_is_none(self.disk().list(&dir).await)?.unwrap_or_default();
+            let names = names.into_iter().filter(|it| it.is_dir && it.name.ends_with(RETIRED));
+            retired.extend(names.map(|entry| dir.join(entry.name)));
+            futures_lite::future::yield_now().await;
+        }
+        Ok(retired)
+    }
+
+    /// Removes files of a partition's directory, up to about `bytes_max`; with the last one, the
+    /// directory, and its topic's if that is the last in it.
+    pub(in crate::storage) async fn remove_directory(
+        &self,
+        dir: &Path,
+        bytes_max: u64,
+    ) -> io::Result<Removed> {
+        let files = missing_is_none(self.disk().list(dir).await)?.unwrap_or_default();
         let mut bytes = 0;
         for file in files.iter().filter(|file| !file.is_dir) {
             if bytes >= bytes_max {
@@ -53,11 +92,11 @@ impl SegmentFiles {
                 return Ok(Removed { bytes, is_whole: false });
             }
         }
-        missing_is_none(self.disk().remove_dir_all(&dir).await)?;
-        let topic_dir = self.topic_dir(topic_partition);
-        let left = missing_is_none(self.disk().list(&topic_dir).await)?;
+        missing_is_none(self.disk().remove_dir_all(dir).await)?;
+        let topic_dir = dir.parent().expect("a partition's directory is in its topic's");
+        let left = missing_is_none(self.disk().list(topic_dir).await)?;
         if left.is_some_and(|names| names.is_empty()) {
-            missing_is_none(self.disk().remove_dir_all(&topic_dir).await)?;
+            missing_is_none(self.disk().remove_dir_all(topic_dir).await)?;
         }
         Ok(Removed { bytes, is_whole: true })
     }

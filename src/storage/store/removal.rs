@@ -5,10 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use rustc_hash::FxHashSet;
 
-use crate::base::ids::TopicPartition;
+use crate::base::ids::{ShardId, TopicPartition};
 use crate::io::disk::is_out_of_room;
 
 use super::super::error::StorageError;
@@ -24,7 +25,8 @@ pub(super) struct Removal {
 
 enum Doomed {
     Segment(LogRef, SegmentKey),
-    Partition(TopicPartition),
+    /// A deleted partition's directory.
+    Directory(PathBuf),
 }
 
 /// Files to be removed, in order.
@@ -85,8 +87,8 @@ impl Store {
         if self.garbage.borrow().is_empty() { Ok(()) } else { self.checkpoint().await }
     }
 
-    /// Looks for files of segments that left their logs before the last start, and were not all
-    /// removed then. Once, after the logs were opened.
+    /// Looks for files of segments that left their logs before the last start, and of partitions that
+    /// were deleted, and were not all removed then. Once, after the logs were opened.
     ///
     /// # Errors
     /// `Failed`, or `Closing`.
@@ -110,6 +112,12 @@ impl Store {
                 futures_lite::future::yield_now().await;
             }
         }
+        if self.shard == ShardId(0) {
+            // Whichever shard they were on.
+            let left = self.files.retired_partitions().await;
+            let left = left.map_err(|error| self.latch.trip("look for partitions", &error))?;
+            left.into_iter().for_each(|dir| self.doom(Doomed::Directory(dir), 0));
+        }
         Ok(())
     }
 
@@ -121,7 +129,7 @@ impl Store {
         }
         let is_other = |removal: &Removal| match &removal.what {
             Doomed::Segment(_, doomed) => *doomed != key,
-            Doomed::Partition(_) => true,
+            Doomed::Directory(_) => true,
         };
         self.removals.waiting.borrow_mut().retain(is_other);
     }
@@ -132,7 +140,7 @@ impl Store {
         let removals = self.removals.waiting.borrow();
         let doomed = removals.iter().filter_map(|removal| match &removal.what {
             Doomed::Segment(_, key) => Some(*key),
-            Doomed::Partition(_) => None,
+            Doomed::Directory(_) => None,
         });
         let unnamed = self.garbage.borrow();
         let mut dropped: FxHashSet<SegmentKey> = doomed.collect();
@@ -149,7 +157,10 @@ impl Store {
 
     /// Removes the files of a partition that is no more: a few at once, many later.
     pub(super) async fn remove_partition(&self, tp: TopicPartition) -> Result<(), StorageError> {
-        let what = Doomed::Partition(tp);
+        let retired = self.files.retire_partition(tp).await;
+        let retired = retired.map_err(|error| self.latch.trip("removal of a partition", &error))?;
+        let Some(dir) = retired else { return Ok(()) };
+        let what = Doomed::Directory(dir);
         let (_, is_whole) = self.remove(&what, self.config.removal_piece_bytes).await?;
         if !is_whole {
             self.doom(what, 0);
@@ -180,7 +191,7 @@ impl Store {
 
     async fn remove(&self, what: &Doomed, bytes_max: u64) -> Result<(u64, bool), StorageError> {
         let removed = match what {
-            Doomed::Partition(tp) => self.files.remove_partition(*tp, bytes_max).await,
+            Doomed::Directory(dir) => self.files.remove_directory(dir, bytes_max).await,
             Doomed::Segment(log, key) => {
                 self.removals.current.set(Some(*key));
                 // No segment may take the name again while its old file is removed.

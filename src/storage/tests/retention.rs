@@ -301,10 +301,12 @@ fn a_deleted_partition_of_many_bytes_goes_in_pieces() {
     let bench = Bench::new(keep(-1, -1));
     bench.append(200, bench.now_ms());
     let dir = bench.store.files().partition_dir(tp(1, 0));
-    let bytes = || {
-        let names = block_on(bench.home.disk.list(&dir)).unwrap_or_default();
+    let retired = dir.with_file_name("0-delete");
+    let bytes_in = |dir| {
+        let names = block_on(bench.home.disk.list(dir)).unwrap_or_default();
         names.iter().map(|entry| entry.len).sum::<u64>()
     };
+    let bytes = || bytes_in(&dir) + bytes_in(&retired);
     let before = bytes();
     block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
     assert!(bytes() > before - (32 << 10), "a piece at most");
@@ -316,7 +318,34 @@ fn a_deleted_partition_of_many_bytes_goes_in_pieces() {
         pieces += 1;
     }
     assert!(pieces > 10);
-    assert!(!block_on(bench.home.disk.exists(&dir)).expect("exists"));
+    for dir in [&dir, &retired] {
+        assert!(!block_on(bench.home.disk.exists(dir)).expect("looked"));
+    }
+}
+
+#[test]
+fn what_a_crash_left_of_a_deleted_partition_goes_after_the_next_start() {
+    let mut bench = Bench::new(keep(-1, -1));
+    bench.append(200, bench.now_ms());
+    let topic_dir = bench.store.files().partition_dir(tp(1, 0));
+    let topic_dir = topic_dir.parent().expect("the topic's").to_owned();
+    bench.home.live.borrow_mut().remove(&tp(1, 0));
+    block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
+    block_on(bench.store.remove_piece()).expect("a piece");
+    assert!(bench.store.has_removals());
+    let disk = match &bench.home.disk {
+        Disk::Sim(disk) => disk.crash(3),
+        _ => unreachable!("simulated"),
+    };
+    bench.home.disk = Disk::Sim(disk);
+    let store = bench.home.open();
+    assert!(block_on(bench.home.disk.exists(&topic_dir)).expect("looked"));
+    assert!(!store.has_removals());
+    block_on(store.sweep()).expect("sweep");
+    while store.has_removals() {
+        block_on(store.remove_piece()).expect("a piece");
+    }
+    assert!(!block_on(bench.home.disk.exists(&topic_dir)).expect("looked"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::base::ids::TopicPartition;
 use crate::partition::{CloseReason, Partition};
 use crate::shard::runtime::Shard;
 use crate::shard::table::Owned;
+use crate::storage::Store;
 
 /// What a shard needs besides the image.
 pub struct Reconciler {
@@ -37,13 +38,12 @@ impl Reconciler {
                 None => self.open(shard, image, tp, topic, placed),
             }
         }
-        for (tp, owned) in shard.table().all() {
-            if !wanted.contains(&tp) {
-                shard.table().remove(&tp);
-                owned.partition().borrow_mut().close(CloseReason::Deleted);
-                if let Err(problem) = owned.store().delete_log(tp).await {
-                    error!(%tp, "a deleted partition's files remain: {problem}");
-                }
+        for store in shard.stores().all() {
+            let gone = close_unwanted(shard, &store, &wanted);
+            if !gone.is_empty()
+                && let Err(problem) = store.delete_logs(&gone).await
+            {
+                error!(partitions = ?gone, "files of deleted partitions remain: {problem}");
             }
         }
     }
@@ -84,4 +84,21 @@ impl Reconciler {
             Err(problem) => error!(%tp, topic = %topic.name(), "it cannot be opened: {problem}"),
         }
     }
+}
+
+/// Closes what is open in the store and not wanted.
+fn close_unwanted(
+    shard: &Shard,
+    store: &Rc<Store>,
+    wanted: &FxHashSet<TopicPartition>,
+) -> Vec<TopicPartition> {
+    let mut gone = Vec::new();
+    for (tp, owned) in shard.table().all() {
+        if Rc::ptr_eq(owned.store(), store) && !wanted.contains(&tp) {
+            shard.table().remove(&tp);
+            owned.partition().borrow_mut().close(CloseReason::Deleted);
+            gone.push(tp);
+        }
+    }
+    gone
 }

@@ -136,6 +136,19 @@ impl Disk {
         synced.map_err(of_sync)
     }
 
+    /// Makes durable whatever was written, and every name, in the file system that `dir` is in: one
+    /// commit of its journal where a sync of each of many files would ask for one each. Syncs what
+    /// others wrote there, too. A file system may leave the device's cache alone when it finds
+    /// nothing to do: sync one of the files behind it, which asks the device in any case.
+    pub async fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        let synced = match self {
+            Disk::Blocking => sys::sync_file_system(dir),
+            Disk::Ring => ring_disk::sync_file_system(dir).await,
+            Disk::Sim(disk) => disk.paced(|| disk.sync_all(dir)).await,
+        };
+        synced.map_err(of_sync)
+    }
+
     /// The room of the file system that `dir` is in. A system call that no disk is asked for; not
     /// for the data path all the same. An error also where the file system does not count.
     pub fn room(&self, dir: &Path) -> io::Result<DiskRoom> {

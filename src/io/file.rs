@@ -60,6 +60,16 @@ impl File {
         }
     }
 
+    /// Whether it bypasses the page cache: a completed write has then reached the device.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        match self {
+            File::Blocking(file) => file.direct,
+            File::Ring(file) => file.is_direct(),
+            File::Sim(_) => true,
+        }
+    }
+
     /// Makes all completed writes durable, with the metadata needed to read them.
     pub async fn datasync(&self) -> io::Result<()> {
         let synced = match self {
@@ -107,6 +117,7 @@ impl File {
 #[derive(Clone)]
 pub struct BlockingFile {
     file: Rc<fs::File>,
+    direct: bool,
 }
 
 impl BlockingFile {
@@ -116,13 +127,13 @@ impl BlockingFile {
         if options.direct {
             open.custom_flags(libc::O_DIRECT);
         }
-        let file = match open.open(path) {
+        let (file, direct) = match open.open(path) {
             Err(error) if options.direct && error.raw_os_error() == Some(libc::EINVAL) => {
-                open.custom_flags(0).open(path)?
+                (open.custom_flags(0).open(path)?, false)
             }
-            other => other?,
+            other => (other?, options.direct),
         };
-        Ok(BlockingFile { file: Rc::new(file) })
+        Ok(BlockingFile { file: Rc::new(file), direct })
     }
 
     fn write_at(&self, bytes: &[u8], pos: u64, durable: bool) -> io::Result<()> {

@@ -13,6 +13,7 @@ use io_uring::{opcode, squeue, types};
 use super::disk::{OpenOptions, list_blocking};
 use super::reactor::{Memory, Reactor};
 use super::ring_file::RingFile;
+use super::sys;
 
 const CWD: types::Fd = types::Fd(libc::AT_FDCWD);
 
@@ -112,6 +113,17 @@ pub(super) async fn create_dir_all(dir: &Path) -> io::Result<()> {
 pub(super) async fn sync_dir(dir: &Path) -> io::Result<()> {
     let file = open_raw(dir, libc::O_RDONLY | libc::O_DIRECTORY).await?;
     RingFile::new(file, false).sync_all().await
+}
+
+/// The kernel has no request for it: a thread of its own, for as long as it takes.
+pub(super) async fn sync_file_system(dir: &Path) -> io::Result<()> {
+    let dir = dir.to_path_buf();
+    let (done, result) = flume::bounded(1);
+    std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
+        // Nobody waits any more if the core has ended.
+        let _ = done.send(sys::sync_file_system(&dir));
+    })?;
+    result.recv_async().await.unwrap_or_else(|_| Err(io::Error::other("the sync was given up")))
 }
 
 /// # Safety

@@ -306,6 +306,25 @@ impl SimDisk {
         Ok(())
     }
 
+    /// A fault loses what was not synced of every file, as that of a file's sync does of the file.
+    pub(super) fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        let struck = self.strike(SimOp::Sync);
+        let mut names = self.names.borrow_mut();
+        names.check_dir(dir)?;
+        let names = &mut *names;
+        if struck.is_ok() {
+            let durable = &mut names.durable;
+            names.pending.drain(..).for_each(|change| change.apply(durable));
+        }
+        for entry in names.live.values() {
+            if let Entry::File(node) = entry {
+                let mut node = node.borrow_mut();
+                if struck.is_ok() { node.sync() } else { node.forget_dirty() }
+            }
+        }
+        struck
+    }
+
     pub(super) fn exists(&self, path: &Path) -> bool {
         is_root(path) || self.names.borrow().live.contains_key(path)
     }

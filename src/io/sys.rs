@@ -71,6 +71,13 @@ impl Resource {
     }
 }
 
+/// Makes all of the file system that `dir` is in durable.
+pub(super) fn sync_file_system(dir: &Path) -> io::Result<()> {
+    let dir = fs::File::open(dir)?;
+    // SAFETY: a system call on a descriptor that is open.
+    check(unsafe { libc::syncfs(dir.as_raw_fd()) })
+}
+
 /// The room of the file system that `path` is in, for a process without privileges.
 pub(super) fn file_system_room(path: &Path) -> io::Result<DiskRoom> {
     let path = CString::new(path.as_os_str().as_bytes())?;

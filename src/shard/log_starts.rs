@@ -3,7 +3,7 @@
 //! are left over by both.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tracing::debug;
@@ -21,8 +21,9 @@ use crate::storage::{StorageError, Store};
 /// Logs whose starts move together: one durable group of the journal for all of them.
 const MOVES_AT_ONCE: usize = 256;
 
-/// How long others have the disk to themselves between two pieces of removed files.
-const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+/// How long others have the disk to themselves behind a piece of removed files, in parts of what the
+/// piece took: a device that is slow to forget is left alone for longer.
+const REMOVAL_PAUSE: u32 = 4;
 
 /// How often files are looked at whose delay (`file.delete.delay.ms`) is not over.
 const REMOVAL_TICK: Duration = Duration::from_secs(1);
@@ -112,13 +113,15 @@ async fn look(shard: &Shard, store: &Rc<Store>) -> Result<(), StorageError> {
     store.forget_dropped().await
 }
 
-/// Removes files that nothing needs any more, with pauses.
+/// Removes files that nothing needs any more, with pauses, unless the room is needed now.
 pub(super) async fn remove(shard: Rc<Shard>, store: Rc<Store>) {
     while !shard.stores().is_closing() {
+        let began = Instant::now();
         match store.remove_piece().await {
             Err(problem) => return ended(&shard, &store, &problem),
+            Ok(true) if store.journal().check_disk().is_err() => {}
             Ok(true) => {
-                task::timeout(REMOVAL_PAUSE, store.until_over()).await;
+                task::timeout(began.elapsed() * REMOVAL_PAUSE, store.until_over()).await;
             }
             Ok(false) if store.has_removals() => {
                 task::timeout(REMOVAL_TICK, store.removals_come()).await;

@@ -53,6 +53,12 @@ impl Stores {
         self.stores.borrow().get(dir_idx).cloned()
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Rc<Store>> {
+        self.stores.borrow().clone()
+    }
+
     /// Adds the store of the next data directory and starts its loops.
     pub fn start(&self, shard: &Rc<Shard>, store: Rc<Store>, upkeep: Upkeep) {
         let Upkeep { producer_idle_max, retention_check, compaction, scrub: scrub_pace } = upkeep;

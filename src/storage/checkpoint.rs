@@ -22,7 +22,7 @@ pub(super) const CHECKPOINT_MAGIC: [u8; 4] = *b"TWCP";
 /// Magic of a sealed segment's snapshot.
 pub(super) const SNAPSHOT_MAGIC: [u8; 4] = *b"TWSS";
 /// Version of the frame and of what is in it.
-pub(super) const FRAME_VERSION: u16 = 3;
+pub(super) const FRAME_VERSION: u16 = 4;
 
 /// Name of the checkpoint that recovery writes, before any shard does.
 pub(super) const BASE_NAME: &str = "base";

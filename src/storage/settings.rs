@@ -88,6 +88,9 @@ pub struct StoreConfig {
     /// Batches older than this many journal bytes are written behind, however few they are: bounds
     /// what recovery replays and what a trickling partition pins in memory.
     pub write_behind_window_bytes: u64,
+    /// The same for each of the logs that have such batches, if that is more: up to half of the
+    /// journal.
+    pub write_behind_bytes_per_log: u64,
     /// Journal bytes between two checkpoints.
     pub checkpoint_bytes: u64,
     /// Written and already written-behind bytes kept in memory for tailing readers.
@@ -98,6 +101,12 @@ pub struct StoreConfig {
     pub open_segments_max: usize,
     /// Entries (40 bytes each, one a block) of all segment indexes in memory.
     pub index_entries_max: usize,
+    /// Entries of a segment's index that a checkpoint holds itself, before it writes them into the
+    /// index file.
+    pub index_entries_unwritten_max: usize,
+    /// Files and directories that a checkpoint syncs one by one; if there are more, it has the file
+    /// system sync everything that it holds.
+    pub syncs_max: usize,
     /// Bound of decompression in look-ups by time.
     pub decompressed_bytes_max: usize,
     /// Bytes of the file system that appends must leave free.
@@ -120,14 +129,17 @@ impl Default for StoreConfig {
             large_lane_bytes: 192 << 10,
             block_bytes: 128 << 10,
             write_behind_window_bytes: 64 << 20,
+            write_behind_bytes_per_log: 32 << 10,
             checkpoint_bytes: 64 << 20,
             read_cache_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
             open_segments_max: 512,
             index_entries_max: 5 << 18,
+            index_entries_unwritten_max: 16,
+            syncs_max: 128,
             decompressed_bytes_max: 64 << 20,
             reserve: Reserve::AtMost(1 << 30),
-            removal_piece_bytes: 32 << 20,
+            removal_piece_bytes: 1 << 20,
             producer_ids_max: super::producer_table::PRODUCER_IDS_MAX_DEFAULT,
         }
     }

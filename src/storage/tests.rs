@@ -61,6 +61,8 @@ fn small_config() -> StoreConfig {
         checkpoint_bytes: 64 << 10,
         read_cache_bytes: 48 << 10,
         open_segments_max: 4,
+        index_entries_unwritten_max: 2,
+        syncs_max: 6,
         ..StoreConfig::default()
     }
 }

@@ -6,7 +6,7 @@ use crate::base::ids::{Offset, PartitionIndex, TopicId, TopicPartition};
 
 use super::super::epoch_history::EpochStart;
 use super::super::producer_table::ProducerTableImage;
-use super::super::segment::{Segment, SegmentState};
+use super::super::segment::SegmentState;
 use super::Log;
 
 /// Everything of a log that its segments alone do not say. Plain numbers: travels between threads
@@ -95,6 +95,8 @@ impl Log {
         let first = self.tail.unsettled().next();
         let (replay_group, replay_entry) = first.map_or(next_entry, |run| run.journal_entry());
         let epochs = self.epochs.entries().iter();
+        let unwritten_max = self.files.limits().index_entries_unwritten_max;
+        let segments = self.segments.iter().map(|segment| segment.to_state(unwritten_max));
         LogState {
             topic_id: self.topic_partition.topic_id.0,
             partition: self.topic_partition.partition.0,
@@ -106,7 +108,7 @@ impl Log {
             last_is_sealed: self.last_is_sealed,
             epochs: epochs.filter(|e| e.start_offset <= self.segment_end.0).copied().collect(),
             producers: self.segment_producers.image(),
-            segments: self.segments.iter().map(Segment::to_state).collect(),
+            segments: segments.collect(),
         }
     }
 }

@@ -178,9 +178,10 @@ impl Log {
         }
     }
 
-    /// Index entries that are not in their file yet.
+    /// Index entries that a checkpoint taken now needs in their file.
     pub(in crate::storage) fn index_flushes(&self) -> Vec<IndexFlush> {
-        let waiting = self.segments.iter().filter(|segment| !segment.pending.is_empty());
+        let unwritten_max = self.files.limits().index_entries_unwritten_max;
+        let waiting = self.segments.iter().filter(|segment| segment.flushes_index(unwritten_max));
         let flush = |segment: &Segment| {
             segment.index.map(|held| IndexFlush {
                 key: segment.key(self.topic_partition),

@@ -10,7 +10,7 @@ use crate::base::ids::Offset;
 
 use super::super::error::StorageError;
 use super::SegmentKey;
-use super::files::OpenSegment;
+use super::open_files::OpenSegment;
 use super::reader::SegmentReader;
 
 pub(super) const BAD_BATCH: &str = "a batch does not check";

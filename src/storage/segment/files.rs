@@ -1,31 +1,30 @@
 //! The segment files of one store: names, a bounded set of open ones, and what is not synced yet.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::limits::BLOCK_ALIGN;
-use crate::base::parallel::run_parallel;
 #[cfg(feature = "planted-bugs")]
 use crate::base::planted::{Bug, is_planted};
 use crate::io::disk::{Disk, OpenOptions};
-use crate::io::file::File;
 
 use super::super::copy_ledger::CopyLedger;
 use super::super::error::StorageError;
-use super::super::gate::Gate;
 use super::super::latch::FailureLatch;
 use super::super::settings::StoreConfig;
 use super::block::BlockHeader;
 use super::damage::Reported;
 use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
+use super::open_files::{LoadedIndex, OpenFiles, OpenSegment};
 use super::read_ahead::ReadAhead;
+use super::unsynced::Unsynced;
 use super::{SegmentKey, SegmentState};
 
 /// Sizes that readers and writers of segments need.
@@ -37,6 +36,8 @@ pub(in crate::storage) struct SegmentLimits {
     pub(in crate::storage) decompressed_bytes_max: usize,
     pub(in crate::storage) read_ahead_bytes: usize,
     pub(in crate::storage) index_entries_max: usize,
+    pub(in crate::storage) index_entries_unwritten_max: usize,
+    pub(in crate::storage) syncs_max: usize,
 }
 
 impl SegmentLimits {
@@ -48,56 +49,9 @@ impl SegmentLimits {
             decompressed_bytes_max: config.decompressed_bytes_max,
             read_ahead_bytes: config.read_ahead_bytes,
             index_entries_max: config.index_entries_max,
+            index_entries_unwritten_max: config.index_entries_unwritten_max,
+            syncs_max: config.syncs_max,
         }
-    }
-}
-
-/// Files that are synced at the same time: the file system then commits its journal, and the device
-/// flushes its cache, for many of them at once.
-const SYNCS_AT_ONCE: usize = 16;
-
-/// An index in memory.
-#[derive(Clone)]
-enum LoadedIndex {
-    /// As the index file has it.
-    Stored(Rc<Vec<IndexEntry>>),
-    /// From the block headers up to a position.
-    Rebuilt(Rc<Vec<IndexEntry>>, u64),
-}
-
-/// An open segment file and what is known of its index.
-pub(in crate::storage) struct OpenSegment {
-    file: File,
-    index: RefCell<Option<LoadedIndex>>,
-    last_used: Cell<u64>,
-    syncs: Gate,
-}
-
-impl OpenSegment {
-    pub(in crate::storage) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Makes all completed writes to the file durable. One sync of a file at a time, and a failed one
-    /// closes the latch before another begins: the kernel tells one of those who sync at the same
-    /// time that pages are lost, and the others that all is well.
-    pub(in crate::storage) async fn sync(&self, latch: &FailureLatch) -> io::Result<()> {
-        let _turn = self.syncs.enter().await;
-        latch.check().map_err(|problem| io::Error::other(problem.to_string()))?;
-        let synced = self.file.datasync().await;
-        synced.inspect_err(|error| drop(latch.trip("sync of a segment", error)))
-    }
-
-    fn index_entries(&self) -> usize {
-        match &*self.index.borrow() {
-            Some(LoadedIndex::Stored(entries) | LoadedIndex::Rebuilt(entries, _)) => entries.len(),
-            None => 0,
-        }
-    }
-
-    /// Forgets the index: a block was not where it said.
-    pub(in crate::storage) fn forget_index(&self) {
-        *self.index.borrow_mut() = None;
     }
 }
 
@@ -109,13 +63,8 @@ pub(in crate::storage) struct SegmentFiles {
     latch: Rc<FailureLatch>,
     ledger: Rc<CopyLedger>,
     read_ahead: ReadAhead,
-    open: RefCell<FxHashMap<SegmentKey, Rc<OpenSegment>>>,
-    clock: Cell<u64>,
-    /// Segments with writes that no sync has covered, each with the number of the last.
-    unsynced: Noted,
-    unsynced_dirs: RefCell<FxHashSet<PathBuf>>,
-    /// Segments whose names may not be durable, each with a number of its own.
-    unsynced_names: Noted,
+    open: OpenFiles,
+    pub(super) unsynced: Unsynced,
     known_dirs: RefCell<FxHashSet<TopicPartition>>,
     /// Damage that readers met: where it was said already.
     pub(super) reported: Reported,
@@ -136,11 +85,8 @@ impl SegmentFiles {
             latch,
             ledger,
             read_ahead: ReadAhead::new(limits.read_ahead_bytes),
-            open: RefCell::default(),
-            clock: Cell::new(0),
-            unsynced: RefCell::default(),
-            unsynced_dirs: RefCell::default(),
-            unsynced_names: RefCell::default(),
+            open: OpenFiles::new(limits.open_max, limits.index_entries_max),
+            unsynced: Unsynced::default(),
             known_dirs: RefCell::default(),
             reported: Reported::default(),
         })
@@ -168,7 +114,7 @@ impl SegmentFiles {
 
     #[cfg(test)]
     pub(in crate::storage) fn open_count(&self) -> usize {
-        self.open.borrow().len()
+        self.open.count()
     }
 
     /// Directory of the topics' directories.
@@ -195,13 +141,13 @@ impl SegmentFiles {
     /// The segment's file, opened now if need be. The set of open files is bounded; who holds one
     /// that was closed here keeps it until done.
     pub(in crate::storage) async fn open(&self, key: SegmentKey) -> io::Result<Rc<OpenSegment>> {
-        if let Some(held) = self.held(key) {
+        if let Some(held) = self.open.get(key) {
             return Ok(held);
         }
         let options = OpenOptions { write: true, create: false, direct: true };
         let file = self.disk.open(&self.path(key, "log"), options).await?;
         // Meanwhile the segment may have been made anew: this file may be one without a name.
-        Ok(self.held(key).unwrap_or_else(|| self.hold(key, file)))
+        Ok(self.open.get(key).unwrap_or_else(|| self.open.add(key, file)))
     }
 
     /// A new, empty segment file. What had this name was never part of the log, or was truncated.
@@ -216,90 +162,29 @@ impl SegmentFiles {
         if file.len()? > 0 {
             file.truncate(0).await?;
         }
-        let dir = self.partition_dir(key.topic_partition);
-        self.unsynced_dirs.borrow_mut().insert(dir);
-        self.unsynced_names.borrow_mut().insert(key, self.tick());
+        self.unsynced.note_dirs([self.partition_dir(key.topic_partition)]);
+        self.unsynced.note_name(key);
         self.forget(key);
-        Ok(self.hold(key, file))
+        Ok(self.open.add(key, file))
     }
 
     /// Notes a segment that recovery found: neither its name nor what is in it need be durable.
     pub(in crate::storage) fn note_found(&self, key: SegmentKey) {
         let dir = self.partition_dir(key.topic_partition);
-        self.unsynced_dirs.borrow_mut().extend(dir.ancestors().take(4).map(Path::to_owned));
+        self.unsynced.note_dirs(dir.ancestors().take(4).map(Path::to_owned));
         self.note_written(key);
     }
 
     /// The open file of a segment that the large lane may write to: one whose name is durable.
     /// Says also whether there are writes to it that no sync has covered.
     pub(in crate::storage) fn for_large(&self, key: SegmentKey) -> Option<(Rc<OpenSegment>, bool)> {
-        let is_named = !self.unsynced_names.borrow().contains_key(&key);
+        let is_named = self.unsynced.is_named(key);
         #[cfg(feature = "planted-bugs")]
         let is_named = is_named || is_planted(Bug::LargeBatchBeforeName);
         if !is_named {
             return None;
         }
-        Some((self.held(key)?, !self.is_synced(key)))
-    }
-
-    /// Whether every write to the segment that was completed was also synced.
-    pub(in crate::storage) fn is_synced(&self, key: SegmentKey) -> bool {
-        !self.unsynced.borrow().contains_key(&key)
-    }
-
-    /// Makes a segment's name durable.
-    pub(in crate::storage) async fn sync_names(&self, key: SegmentKey) -> io::Result<()> {
-        let number = self.unsynced_names.borrow().get(&key).copied();
-        // All of them, whatever is noted: a sync of somebody else's may be under way.
-        let dir = self.partition_dir(key.topic_partition);
-        let dirs: Vec<&Path> = dir.ancestors().take(4).collect();
-        #[cfg(feature = "planted-bugs")]
-        let dirs = if is_planted(Bug::MissingDirectorySync) { Vec::new() } else { dirs };
-        for dir in dirs.into_iter().rev() {
-            self.disk.sync_dir(dir).await?;
-        }
-        are_durable(&self.unsynced_names, number.map(|number| (key, number)));
-        Ok(())
-    }
-
-    /// Notes a completed write that no sync has covered.
-    pub(in crate::storage) fn note_written(&self, key: SegmentKey) {
-        self.unsynced.borrow_mut().insert(key, self.tick());
-    }
-
-    /// Makes every segment write, and every new name, that was completed before this call durable.
-    pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
-        let names = numbered(&self.unsynced_names);
-        let written = numbered(&self.unsynced);
-        // Parents first: a name below one that is lost would be lost with it.
-        let mut dirs: Vec<PathBuf> = self.unsynced_dirs.take().into_iter().collect();
-        dirs.sort_unstable();
-        let syncs = written.iter().map(|(key, _)| async move {
-            // It may be gone: its partition was deleted meanwhile.
-            match missing_is_none(self.open(*key).await)? {
-                Some(segment) => segment.sync(&self.latch).await,
-                None => Ok(()),
-            }
-        });
-        for synced in run_parallel(SYNCS_AT_ONCE, syncs).await {
-            synced?;
-        }
-        #[cfg(feature = "planted-bugs")]
-        dirs.retain(|_| !is_planted(Bug::MissingDirectorySync));
-        for dir in dirs {
-            missing_is_none(self.disk.sync_dir(&dir).await)?;
-        }
-        are_durable(&self.unsynced, written);
-        are_durable(&self.unsynced_names, names);
-        Ok(())
-    }
-
-    /// Makes one segment durable.
-    pub(in crate::storage) async fn sync_segment(&self, key: SegmentKey) -> io::Result<()> {
-        self.open(key).await?.sync(&self.latch).await?;
-        // Only now: a checkpoint that runs meanwhile must still see it as not synced.
-        self.unsynced.borrow_mut().remove(&key);
-        Ok(())
+        Some((self.open.get(key)?, !self.is_synced(key)))
     }
 
     /// Writes entries to the index file, from entry number `first` on. Not synced: an index that
@@ -326,8 +211,7 @@ impl SegmentFiles {
         let file = self.disk.open(&self.path(key, "snapshot"), options).await?;
         file.truncate(0).await?;
         file.write_at(content, 0, false).await?;
-        let dir = self.partition_dir(key.topic_partition);
-        self.unsynced_dirs.borrow_mut().insert(dir);
+        self.unsynced.note_dirs([self.partition_dir(key.topic_partition)]);
         file.datasync().await
     }
 
@@ -352,7 +236,7 @@ impl SegmentFiles {
         mark: Option<IndexMark>,
         file_bytes: u64,
     ) -> Result<Rc<Vec<IndexEntry>>, StorageError> {
-        let held = segment.index.borrow().clone();
+        let held = segment.index();
         if let Some(mark) = mark {
             let count = mark.count as usize;
             match &held {
@@ -363,7 +247,7 @@ impl SegmentFiles {
             }
             if let Some(entries) = self.load_index(key, mark, file_bytes).await? {
                 let entries = Rc::new(entries);
-                self.keep_index(segment, LoadedIndex::Stored(entries.clone()));
+                self.open.keep_index(segment, LoadedIndex::Stored(entries.clone()));
                 return Ok(entries);
             }
             tracing::warn!(segment = %self.path(key, "log").display(), "the index does not check: it is rebuilt");
@@ -371,7 +255,7 @@ impl SegmentFiles {
             let mut entries = self.rebuild_index(key, segment, Vec::new(), 0, file_bytes).await?;
             entries.truncate(count);
             let entries = Rc::new(entries);
-            self.keep_index(segment, LoadedIndex::Stored(entries.clone()));
+            self.open.keep_index(segment, LoadedIndex::Stored(entries.clone()));
             return Ok(entries);
         }
         let (known, covered) = match held {
@@ -384,24 +268,8 @@ impl SegmentFiles {
             _ => (Vec::new(), 0),
         };
         let entries = Rc::new(self.rebuild_index(key, segment, known, covered, file_bytes).await?);
-        self.keep_index(segment, LoadedIndex::Rebuilt(entries.clone(), file_bytes));
+        self.open.keep_index(segment, LoadedIndex::Rebuilt(entries.clone(), file_bytes));
         Ok(entries)
-    }
-
-    /// Keeps an index in memory, and forgets those of segments that were used long ago where all
-    /// together are too large.
-    fn keep_index(&self, segment: &OpenSegment, loaded: LoadedIndex) {
-        *segment.index.borrow_mut() = Some(loaded);
-        let open = self.open.borrow();
-        let mut entries: usize = open.values().map(|open| open.index_entries()).sum();
-        while entries > self.limits.index_entries_max {
-            let others = open.values().filter(|other| {
-                !std::ptr::eq(Rc::as_ptr(other), segment) && other.index_entries() > 0
-            });
-            let Some(oldest) = others.min_by_key(|other| other.last_used.get()) else { return };
-            entries -= oldest.index_entries();
-            oldest.forget_index();
-        }
     }
 
     async fn load_index(
@@ -434,7 +302,7 @@ impl SegmentFiles {
     ) -> Result<Vec<IndexEntry>, StorageError> {
         let mut hops = 0_u32;
         while pos < file_bytes {
-            let block = segment.file.read_at(pos, BLOCK_ALIGN).await;
+            let block = segment.file().read_at(pos, BLOCK_ALIGN).await;
             let block = block.map_err(|error| StorageError::read("read of a segment", error))?;
             let Some(header) = BlockHeader::find(&block, key.topic_partition) else {
                 return Err(StorageError::Corrupt {
@@ -477,7 +345,7 @@ impl SegmentFiles {
         self.disk.create_dir_all(&dir).await?;
         // Every directory that may have a new name in it, down from the data directory: also when
         // it was there, since who made it may have been killed before a sync.
-        self.unsynced_dirs.borrow_mut().extend(dir.ancestors().skip(1).take(3).map(Path::to_owned));
+        self.unsynced.note_dirs(dir.ancestors().skip(1).take(3).map(Path::to_owned));
         self.known_dirs.borrow_mut().insert(topic_partition);
         Ok(())
     }
@@ -485,71 +353,22 @@ impl SegmentFiles {
     /// Forgets a segment that is about to be removed.
     pub(super) fn forget_segment(&self, key: SegmentKey) {
         self.forget(key);
-        self.unsynced.borrow_mut().remove(&key);
-        self.unsynced_names.borrow_mut().remove(&key);
+        self.unsynced.forget(key);
     }
 
-    /// Forgets all of a partition that is about to be removed.
-    pub(super) fn forget_partition(&self, topic_partition: TopicPartition) {
-        self.open.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.read_ahead.forget(|key| key.topic_partition == topic_partition);
-        self.unsynced.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.unsynced_names.borrow_mut().retain(|key, _| key.topic_partition != topic_partition);
-        self.known_dirs.borrow_mut().remove(&topic_partition);
+    /// Forgets all of partitions that are about to be removed.
+    pub(super) fn forget_partitions(&self, gone: &[TopicPartition]) {
+        let gone: FxHashSet<TopicPartition> = gone.iter().copied().collect();
+        self.open.forget_all(|key| gone.contains(&key.topic_partition));
+        self.read_ahead.forget(|key| gone.contains(&key.topic_partition));
+        self.unsynced.forget_all(|key| gone.contains(&key.topic_partition));
+        self.known_dirs.borrow_mut().retain(|tp| !gone.contains(tp));
     }
 
     /// Forgets an open file and what was read of it: the next one of that name is another.
     fn forget(&self, key: SegmentKey) {
-        self.open.borrow_mut().remove(&key);
+        self.open.forget(key);
         self.read_ahead.forget(|read| *read == key);
-    }
-
-    fn held(&self, key: SegmentKey) -> Option<Rc<OpenSegment>> {
-        let open = self.open.borrow();
-        let held = open.get(&key)?;
-        held.last_used.set(self.tick());
-        Some(held.clone())
-    }
-
-    fn hold(&self, key: SegmentKey, file: File) -> Rc<OpenSegment> {
-        let segment = Rc::new(OpenSegment {
-            file,
-            index: RefCell::new(None),
-            last_used: Cell::new(self.tick()),
-            syncs: Gate::default(),
-        });
-        let mut open = self.open.borrow_mut();
-        while open.len() >= self.limits.open_max.max(1) {
-            let oldest = open.iter().min_by_key(|(_, held)| held.last_used.get());
-            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
-            if let Some(closed) = open.remove(&oldest) {
-                closed.forget_index(); // who still wants the file does not want that
-            }
-        }
-        open.insert(key, segment.clone());
-        segment
-    }
-
-    fn tick(&self) -> u64 {
-        self.clock.set(self.clock.get() + 1);
-        self.clock.get()
-    }
-}
-
-/// What needs a sync, each with the number under which it was noted.
-type Noted = RefCell<FxHashMap<SegmentKey, u64>>;
-
-fn numbered(noted: &Noted) -> Vec<(SegmentKey, u64)> {
-    noted.borrow().iter().map(|(key, number)| (*key, *number)).collect()
-}
-
-/// These were synced; what was noted again meanwhile stays.
-fn are_durable(noted: &Noted, synced: impl IntoIterator<Item = (SegmentKey, u64)>) {
-    let mut noted = noted.borrow_mut();
-    for (key, number) in synced {
-        if noted.get(&key) == Some(&number) {
-            noted.remove(&key);
-        }
     }
 }
 
@@ -606,40 +425,5 @@ pub(in crate::storage) fn missing_is_none<T>(result: io::Result<T>) -> io::Resul
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::ids::{PartitionIndex, TopicId};
-    use crate::io::sim_disk::SimDisk;
-    use futures_lite::future::block_on;
-
-    #[test]
-    fn indexes_in_memory_are_bounded_and_the_one_used_longest_ago_goes() {
-        let config = StoreConfig { index_entries_max: 10, ..StoreConfig::default() };
-        let (limits, latch) = (SegmentLimits::of(&config), Rc::new(FailureLatch::default()));
-        let disk = Disk::Sim(SimDisk::new());
-        let files = SegmentFiles::new(disk, Path::new("/"), limits, latch, Rc::default());
-        let topic_partition =
-            TopicPartition { topic_id: TopicId([1; 16]), partition: PartitionIndex(0) };
-        let entry = IndexEntry {
-            base_offset: Offset(0),
-            last_offset: Offset(0),
-            pos: 0,
-            payload_bytes: 1,
-            max_timestamp_so_far: 0,
-        };
-        let opened: Vec<_> = (0..4)
-            .map(|base| {
-                let key = SegmentKey { topic_partition, base_offset: Offset(base), revision: 0 };
-                let segment = block_on(files.create(key)).expect("created");
-                files.keep_index(&segment, LoadedIndex::Stored(Rc::new(vec![entry; 4])));
-                segment
-            })
-            .collect();
-        let held: Vec<usize> = opened.iter().map(|segment| segment.index_entries()).collect();
-        assert_eq!(held, [0, 0, 4, 4]);
     }
 }

@@ -125,9 +125,20 @@ pub(in crate::storage) fn decode(
     if !is_marked {
         return None;
     }
-    let stored = <[StoredEntry]>::ref_from_bytes(bytes.get(..len)?).ok()?;
+    decode_from(segment, 0, bytes.get(..len)?, file_bytes)
+}
+
+/// The entries in `bytes`, the first of which is number `first` of the segment's index, or `None`
+/// unless each checks, follows the one before it and ends before the segment's `file_bytes`.
+pub(in crate::storage) fn decode_from(
+    segment: Offset,
+    first: u32,
+    bytes: &[u8],
+    file_bytes: u64,
+) -> Option<Vec<IndexEntry>> {
+    let stored = <[StoredEntry]>::ref_from_bytes(bytes).ok()?;
     let mut entries: Vec<IndexEntry> = Vec::with_capacity(stored.len());
-    for (stored, number) in stored.iter().zip(0..) {
+    for (stored, number) in stored.iter().zip(first..) {
         let is_whole = stored.crc.get() == checksum(stored, segment, number);
         #[cfg(feature = "planted-bugs")]
         let is_whole = is_whole || is_planted(Bug::IndexNewerThanLog);

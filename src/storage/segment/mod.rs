@@ -12,12 +12,14 @@ mod block;
 mod damage;
 mod files;
 mod index;
+mod open_files;
 mod read_ahead;
 mod reader;
 mod removal;
 mod reserve;
 mod scrub;
 mod time_look_up;
+mod unsynced;
 mod writer;
 
 use std::rc::Rc;
@@ -31,10 +33,11 @@ pub(super) use adopt::{Adopted, adopt_next, read_large};
 pub(super) use block::{
     BLOCK_HEADER_BYTES, BlockHeader, FRONT_BYTES, SEGMENT_VERSION, block_bytes,
 };
-pub(super) use files::{OpenSegment, SegmentFiles, SegmentLimits, SegmentName, missing_is_none};
+pub(super) use files::{SegmentFiles, SegmentLimits, SegmentName, missing_is_none};
 pub(super) use index::{
     INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
 };
+pub(super) use open_files::OpenSegment;
 pub(super) use reader::SegmentReader;
 pub(super) use reserve::reserve;
 pub use scrub::Damage;
@@ -76,12 +79,17 @@ impl Segment {
     }
 
     pub(super) fn from_state(state: &SegmentState, now: Moment) -> Segment {
+        let base_offset = Offset(state.base_offset);
+        let mark = state.index_entries.map(|count| IndexMark { count, crc: state.index_crc });
+        let pending = mark.and_then(|mark| {
+            index::decode_from(base_offset, mark.count, &state.index_pending, state.file_bytes)
+        });
         Segment {
-            base_offset: Offset(state.base_offset),
+            base_offset,
             revision: state.revision,
             file_bytes: state.file_bytes,
-            index: state.index_entries.map(|count| IndexMark { count, crc: state.index_crc }),
-            pending: Rc::default(),
+            index: mark.filter(|_| pending.is_some()),
+            pending: Rc::new(pending.unwrap_or_default()),
             max_timestamp: state.max_timestamp,
             created_ms: state.created_ms,
             written: Moment::of_wall(state.written_ms, now),
@@ -93,16 +101,28 @@ impl Segment {
         SegmentKey { topic_partition, base_offset: self.base_offset, revision: self.revision }
     }
 
-    /// What a checkpoint says; the pending entries are written to the index file beforehand, and
-    /// if that file is lost, it is rebuilt.
-    pub(super) fn to_state(&self) -> SegmentState {
-        let index = self.index.map(|mark| mark.and(self.base_offset, &self.pending));
+    /// Whether a checkpoint writes the pending entries into the index file. A few are in the
+    /// checkpoint itself: with thousands of logs, each write of one more entry would cost as much as
+    /// the write of its block.
+    pub(super) fn flushes_index(&self, unwritten_max: usize) -> bool {
+        self.index.is_some() && self.pending.len() > unwritten_max
+    }
+
+    /// What a checkpoint says; pending entries that it does not hold are written to the index file
+    /// beforehand, and if that file is lost, it is rebuilt.
+    pub(super) fn to_state(&self, unwritten_max: usize) -> SegmentState {
+        let written = if self.flushes_index(unwritten_max) { &self.pending[..] } else { &[] };
+        let index = self.index.map(|mark| mark.and(self.base_offset, written));
+        let behind = if written.is_empty() { &self.pending[..] } else { &[] };
         SegmentState {
             base_offset: self.base_offset.0,
             revision: self.revision,
             file_bytes: self.file_bytes,
             index_entries: index.map(|mark| mark.count),
             index_crc: index.unwrap_or_default().crc,
+            index_pending: index
+                .map(|mark| index::encode(self.base_offset, mark.count, behind))
+                .unwrap_or_default(),
             max_timestamp: self.max_timestamp,
             created_ms: self.created_ms,
             written_ms: self.written.wall_ms,
@@ -123,6 +143,8 @@ pub struct SegmentState {
     pub index_entries: Option<u32>,
     /// CRC of those entries' bytes.
     pub index_crc: u32,
+    /// Entries behind those, as they would be in the file.
+    pub index_pending: Vec<u8>,
     /// Largest batch timestamp.
     pub max_timestamp: i64,
     /// Wall time of the first write, for `segment.ms`.

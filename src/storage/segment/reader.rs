@@ -10,8 +10,9 @@ use crate::record::{StoredBatch, stored_batches};
 use super::super::error::StorageError;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc_of};
 use super::damage::BAD_BATCH;
-use super::files::{OpenSegment, SegmentFiles};
+use super::files::SegmentFiles;
 use super::index::{IndexEntry, IndexMark, IndexView};
+use super::open_files::OpenSegment;
 use super::read_ahead::Window;
 use super::{Segment, SegmentKey};
 

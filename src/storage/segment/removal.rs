@@ -4,6 +4,7 @@
 //! Only files that no checkpoint names any more: a crash in the middle leaves one that is too
 //! short and that nobody asks for ([`super::super::Store::sweep`] removes the rest of it).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use super::files::{SegmentFiles, SegmentName, missing_is_none};
 use super::{Removed, SegmentKey};
 
 /// What the smallest file counts for, so that many of them are not one piece.
-const FILE_BYTES_MIN: u64 = 16 << 10;
+const FILE_BYTES_MIN: u64 = 256 << 10;
 
 /// Ends the name of a deleted partition's directory, as Kafka's.
 const RETIRED: &str = "-delete";
@@ -36,27 +37,38 @@ impl SegmentFiles {
         Ok(removed)
     }
 
-    /// Takes a partition's directory out of the way of whoever may want its name, under one that says
-    /// at every start that it is to go. Returns where it is now; `None` if there is none.
-    pub(in crate::storage) async fn retire_partition(
+    /// Takes partitions' directories out of the way of whoever may want their names, under ones that
+    /// say at every start that they are to go. Returns where they are now.
+    pub(in crate::storage) async fn retire_partitions(
         &self,
-        topic_partition: TopicPartition,
-    ) -> io::Result<Option<PathBuf>> {
-        self.forget_partition(topic_partition);
-        let dir = self.partition_dir(topic_partition);
-        let mut retired = dir.with_file_name(format!("{}{RETIRED}", topic_partition.partition));
+        gone: &[TopicPartition],
+    ) -> io::Result<Vec<PathBuf>> {
+        self.forget_partitions(gone);
+        let (mut retired, mut topics) = (Vec::new(), BTreeSet::new());
+        for tp in gone {
+            if let Some(dir) = self.retire_partition(*tp).await? {
+                retired.push(dir);
+                topics.insert(self.topic_dir(*tp));
+            }
+        }
+        for topic in topics {
+            self.disk().sync_dir(&topic).await?;
+        }
+        Ok(retired)
+    }
+
+    async fn retire_partition(&self, tp: TopicPartition) -> io::Result<Option<PathBuf>> {
+        let dir = self.partition_dir(tp);
+        let mut retired = dir.with_file_name(format!("{}{RETIRED}", tp.partition));
         while self.disk().exists(&retired).await? {
             retired.as_mut_os_string().push(RETIRED); // one of before, not all of which is gone
         }
         match missing_is_none(self.disk().rename(&dir, &retired).await) {
-            Ok(Some(())) => {}
-            Ok(None) => return Ok(None),
+            Ok(found) => Ok(found.map(|()| retired)),
             // Its files go all the same, and give room.
-            Err(error) if is_out_of_room(&error) => return Ok(Some(dir)),
-            Err(error) => return Err(error),
+            Err(error) if is_out_of_room(&error) => Ok(Some(dir)),
+            Err(error) => Err(error),
         }
-        self.disk().sync_dir(&self.topic_dir(topic_partition)).await?;
-        Ok(Some(retired))
     }
 
     /// Directories of partitions that were deleted before the last start and are not gone.
@@ -123,6 +135,9 @@ impl SegmentFiles {
         let len = file.len()?;
         if len > bytes_max {
             file.truncate(len - bytes_max).await?;
+            // The device is told of free room when the file system commits: of this piece now, and
+            // not of many pieces later.
+            file.datasync().await?;
             return Ok(Removed { bytes: bytes_max, is_whole: false });
         }
         missing_is_none(self.disk().remove_file(path).await)?;

@@ -7,8 +7,8 @@ use crate::record::{StoredBatch, find_max_timestamp, find_timestamp_from, stored
 
 use super::super::error::StorageError;
 use super::damage::BAD_BATCH;
-use super::files::OpenSegment;
 use super::index::{IndexEntry, IndexView};
+use super::open_files::OpenSegment;
 use super::reader::SegmentReader;
 
 impl SegmentReader {

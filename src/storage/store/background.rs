@@ -174,7 +174,15 @@ impl Store {
             return Some((slot, log));
         }
         let behind = self.bytes_behind(&log)?;
-        (behind >= self.config.write_behind_window_bytes).then_some((slot, log))
+        (behind >= self.window_bytes()).then_some((slot, log))
+    }
+
+    /// How much journal a batch may wait for to go into its segment. With thousands of logs each gets
+    /// a small part of it, and writing a segment costs about the same for one batch as for fifty.
+    fn window_bytes(&self) -> u64 {
+        let shared = self.aging.borrow().len() as u64 * self.config.write_behind_bytes_per_log;
+        let journal_bytes = self.config.journal_file_bytes * self.config.journal_files_max as u64;
+        shared.min(journal_bytes / 2).max(self.config.write_behind_window_bytes)
     }
 
     /// Journal bytes since the log's oldest batch that is in no segment.
@@ -190,7 +198,7 @@ impl Store {
     /// `Failed`.
     pub(super) async fn wait_for_write_behind(&self) -> Result<(), StorageError> {
         let journal_bytes = self.config.journal_file_bytes * self.config.journal_files_max as u64;
-        let bound = (2 * self.config.write_behind_window_bytes).max(journal_bytes / 2);
+        let bound = (2 * self.config.write_behind_window_bytes).max(journal_bytes / 4 * 3);
         loop {
             self.latch.check()?;
             if self.room.is_stuck() {

@@ -78,7 +78,7 @@ impl Store {
                 };
                 if pass.is_void() {
                     // A write may have made the directory again.
-                    self.remove_partition(pass.topic_partition()).await?;
+                    self.retire_partitions(&[pass.topic_partition()]).await?;
                     return Ok(CompactionProgress::GaveUp(why));
                 }
                 let removed = pass.abandon(self.config.removal_piece_bytes).await;

@@ -244,12 +244,20 @@ impl Store {
         slots.by_name.get(&tp).and_then(|slot| slots.logs[*slot as usize].clone())
     }
 
-    /// Deletes a log and its files. The metadata must already say that it is gone: after a crash
-    /// in here, what is left does not come back because it does not live.
+    /// Deletes logs; their files go in the background ([`Store::remove_piece`]). The metadata must
+    /// already say that they are gone: after a crash in here, what is left does not come back because
+    /// it does not live.
     ///
     /// # Errors
     /// `Failed`; a log that is not there is no error.
-    pub async fn delete_log(&self, tp: TopicPartition) -> Result<(), StorageError> {
+    pub async fn delete_logs(&self, gone: &[TopicPartition]) -> Result<(), StorageError> {
+        gone.iter().for_each(|tp| self.drop_log(*tp));
+        // Not while a segment of theirs may be written.
+        let _turn = self.write_gate.enter().await;
+        self.retire_partitions(gone).await
+    }
+
+    fn drop_log(&self, tp: TopicPartition) {
         self.unopened.borrow_mut().remove(&tp);
         // Of its own: what is released looks at the slots again.
         let taken = self.slots.borrow_mut().take(tp);
@@ -271,9 +279,6 @@ impl Store {
         };
         let (epoch, none) = (LeaderEpoch(-1), Offset::UNKNOWN);
         self.journal.stage_control(&demand, EntryKind::Drop, epoch, none, none);
-        // Not while a segment of it may be written.
-        let _turn = self.write_gate.enter().await;
-        self.remove_partition(tp).await
     }
 
     /// Whether written records wait for a sync that is due (`flush.ms`): call

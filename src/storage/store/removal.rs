@@ -16,6 +16,9 @@ use super::super::error::StorageError;
 use super::super::segment::{Removed, SegmentKey};
 use super::{LogRef, Store};
 
+/// What the end waits for: each may take the device a millisecond and more.
+const REMOVED_AT_END_MAX: usize = 64;
+
 /// Files to be removed.
 pub(super) struct Removal {
     what: Doomed,
@@ -155,22 +158,20 @@ impl Store {
         self.doom(Doomed::Segment(log, key), delay_ms);
     }
 
-    /// Removes the files of a partition that is no more: a few at once, many later.
-    pub(super) async fn remove_partition(&self, tp: TopicPartition) -> Result<(), StorageError> {
-        let retired = self.files.retire_partition(tp).await;
+    /// Takes the directories of partitions that are no more out of the way, to be removed.
+    pub(super) async fn retire_partitions(
+        &self,
+        gone: &[TopicPartition],
+    ) -> Result<(), StorageError> {
+        let retired = self.files.retire_partitions(gone).await;
         let retired = retired.map_err(|error| self.latch.trip("removal of a partition", &error))?;
-        let Some(dir) = retired else { return Ok(()) };
-        let what = Doomed::Directory(dir);
-        let (_, is_whole) = self.remove(&what, self.config.removal_piece_bytes).await?;
-        if !is_whole {
-            self.doom(what, 0);
-        }
+        retired.into_iter().for_each(|dir| self.doom(Doomed::Directory(dir), 0));
         Ok(())
     }
 
-    /// Removes what is small, due or not; the rest is found at the next start.
+    /// Removes a few, due or not; the rest is found at the next start.
     pub(super) async fn remove_before_end(&self) -> Result<(), StorageError> {
-        for removal in self.removals.waiting.take() {
+        for removal in self.removals.waiting.take().into_iter().take(REMOVED_AT_END_MAX) {
             self.remove(&removal.what, self.config.removal_piece_bytes).await?;
         }
         Ok(())

@@ -209,7 +209,7 @@ fn a_deleted_log_does_not_come_back_and_its_files_are_gone() {
     let dir = store.files().partition_dir(tp(1, 0));
     assert!(block_on(home.disk.exists(&dir)).expect("exists"));
     home.live.borrow_mut().remove(&tp(1, 0));
-    block_on(store.delete_log(tp(1, 0))).expect("delete");
+    block_on(store.delete_logs(&[tp(1, 0)])).expect("delete");
     assert!(!block_on(home.disk.exists(&dir)).expect("exists"));
     assert!(store.log(tp(1, 0)).is_none());
     commit_all(&store);

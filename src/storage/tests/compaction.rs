@@ -479,7 +479,7 @@ fn a_pass_over_a_log_that_is_deleted_meanwhile_fails_nothing_and_leaves_nothing(
             for _ in 0..5 * steps {
                 assert!(block_on(poll_once(&mut work)).is_none(), "the pass is longer");
             }
-            block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
+            block_on(bench.store.delete_logs(&[tp(1, 0)])).expect("delete");
             assert!(matches!(block_on(work), CompactionProgress::GaveUp(None)));
         }
         assert!(bench.store.failed().is_none());

@@ -23,7 +23,7 @@ const FAULTS: [(SimFault, bool); 6] = [
     (SimFault::Error(libc::EROFS), true),
 ];
 
-const ROUNDS: u64 = 150;
+const ROUNDS: u64 = 175;
 /// The log that is deleted on the way.
 const MORTAL: u8 = 9;
 
@@ -125,7 +125,7 @@ impl Script {
             self.home.live.borrow_mut().remove(&gone);
             // A disk that fails refuses it: its files are found at the next start.
             let store = store.clone();
-            tasks.push(Box::pin(async move { store.delete_log(gone).await }));
+            tasks.push(Box::pin(async move { store.delete_logs(&[gone]).await }));
         }
         if store.sync_due(self.home.clock.wall_ms()) {
             store.request_sync();

@@ -221,7 +221,8 @@ fn a_deleted_log_is_not_missed_where_its_large_batches_were() {
     let other = home.log(&store, tp(1, 1));
     home.live.borrow_mut().remove(&tp(1, 0));
     {
-        let mut delete = pin!(store.delete_log(tp(1, 0)));
+        let gone = [tp(1, 0)];
+        let mut delete = pin!(store.delete_logs(&gone));
         while block_on(poll_once(&mut delete)).is_none() {
             commit_all(&store);
         }

@@ -308,7 +308,7 @@ fn a_deleted_partition_of_many_bytes_goes_in_pieces() {
     };
     let bytes = || bytes_in(&dir) + bytes_in(&retired);
     let before = bytes();
-    block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
+    block_on(bench.store.delete_logs(&[tp(1, 0)])).expect("delete");
     assert!(bytes() > before - (32 << 10), "a piece at most");
     let mut pieces = 0;
     while bench.store.has_removals() {
@@ -330,7 +330,7 @@ fn what_a_crash_left_of_a_deleted_partition_goes_after_the_next_start() {
     let topic_dir = bench.store.files().partition_dir(tp(1, 0));
     let topic_dir = topic_dir.parent().expect("the topic's").to_owned();
     bench.home.live.borrow_mut().remove(&tp(1, 0));
-    block_on(bench.store.delete_log(tp(1, 0))).expect("delete");
+    block_on(bench.store.delete_logs(&[tp(1, 0)])).expect("delete");
     block_on(bench.store.remove_piece()).expect("a piece");
     assert!(bench.store.has_removals());
     let disk = match &bench.home.disk {

@@ -155,7 +155,7 @@ fn segments_that_leave_their_log_during_a_pass_are_no_damage() {
     while let Some(piece) = block_on(store.scrub_piece(&mut pass)).expect("scrubs") {
         assert_eq!(piece.damage, []);
     }
-    block_on(store.delete_log(tp(1, 1))).expect("deleted");
+    block_on(store.delete_logs(&[tp(1, 1)])).expect("deleted");
     assert_eq!(damage_of(&store), []);
 }
 

@@ -119,6 +119,8 @@ impl World {
         }
         config.open_segments_max = 1 + random.below(5) as usize;
         config.index_entries_max = [3, 40, 5 << 18][random.below(3) as usize];
+        config.index_entries_unwritten_max = [0, 2, 16][random.below(3) as usize];
+        config.syncs_max = [0, 3, 100][random.below(3) as usize];
         config.read_ahead_bytes = [0, 20 << 10, 8 << 20][random.below(3) as usize];
         let (home, disk) = Home::simulated(config);
         let mut models = BTreeMap::new();

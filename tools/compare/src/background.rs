@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -14,6 +15,9 @@ use crate::tools::broker_process::{BrokerProcess, START_TIMEOUT};
 const QUIET: [&str; 2] = ["log.cleaner.enable=false", "log.retention.check.interval.ms=86400000"];
 /// Settings under which everything does that is due.
 const BUSY: [&str; 2] = ["log.cleaner.backoff.ms=100", "log.retention.check.interval.ms=500"];
+
+/// What the device may still do of its own once all is synced, it does in this time.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// What is compared.
 #[derive(Args, Debug)]
@@ -64,8 +68,10 @@ pub fn compare(plan: &Plan) -> Result<bool, String> {
             }
         };
         let cold = fill(plan, &recipe.address)?;
+        settle()?;
         without.push(produce(plan, &recipe.address, Some(rate))?);
         broker.stop()?;
+        settle()?;
         let broker = start(&recipe, &BUSY)?;
         let mut reader = read(plan, &recipe.address, &cold)?;
         with.push(produce(plan, &recipe.address, Some(rate))?);
@@ -81,6 +87,16 @@ pub fn compare(plan: &Plan) -> Result<bool, String> {
     let _ = std::fs::remove_dir_all(&plan.data_dir);
     report(&without, &with);
     Ok(true)
+}
+
+/// Lets the device be done with what went before: it is not part of the question.
+fn settle() -> Result<(), String> {
+    let synced = Command::new("sync").status().map_err(|error| format!("sync: {error}"))?;
+    if !synced.success() {
+        return Err(format!("sync ended with {synced}"));
+    }
+    std::thread::sleep(SETTLED);
+    Ok(())
 }
 
 fn recipe(plan: &Plan) -> Recipe {

@@ -228,6 +228,17 @@ fn background(store: &Store) -> Result<(), StorageError> {
     }
 }
 
+/// The tags of stored batches of one record each ([`batch`]).
+fn tags(stored: &[Bytes]) -> Vec<u64> {
+    let tag = |bytes: &Bytes| {
+        let (batch, _) = crate::record::StoredBatch::split_first(bytes).expect("whole");
+        let mut records = crate::record::records(batch, 1 << 20).expect("records");
+        let record = records.next_record().expect("one").expect("whole");
+        u64::from_be_bytes(record.value().expect("a value")[..8].try_into().expect("eight"))
+    };
+    stored.iter().map(tag).collect()
+}
+
 /// Reads everything from `from` on, answer by answer.
 fn read_all(log: &RefCell<Log>, from: Offset, bytes_max: usize) -> Vec<Bytes> {
     try_read_all(log, from, bytes_max).expect("read")

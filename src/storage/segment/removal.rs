@@ -65,8 +65,13 @@ impl SegmentFiles {
         }
         match missing_is_none(self.disk().rename(&dir, &retired).await) {
             Ok(found) => Ok(found.map(|()| retired)),
-            // Its files go all the same, and give room.
-            Err(error) if is_out_of_room(&error) => Ok(Some(dir)),
+            // Its files go now, before somebody takes the name, and give room.
+            Err(error) if is_out_of_room(&error) => {
+                match self.remove_directory(&dir, u64::MAX).await {
+                    Err(error) if is_out_of_room(&error) => Ok(Some(dir)),
+                    removed => removed.map(|_| None),
+                }
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,10 +1,11 @@
 //! What of the segments is not durable yet, and how it becomes so.
 
 use std::cell::{Cell, RefCell};
+use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::base::parallel::run_parallel;
 #[cfg(feature = "planted-bugs")]
@@ -21,17 +22,17 @@ const SYNCS_AT_ONCE: usize = 16;
 #[derive(Default)]
 pub(super) struct Unsynced {
     /// Segments with such writes, each with the number of the last.
-    written: Noted,
+    written: Noted<SegmentKey>,
     /// Segments whose names may not be durable, each with a number of its own.
-    names: Noted,
-    /// Directories with such names.
-    dirs: RefCell<FxHashSet<PathBuf>>,
+    names: Noted<SegmentKey>,
+    /// Directories with such names, each with the number of the last.
+    dirs: Noted<PathBuf>,
     notes: Cell<u64>,
 }
 
 impl Unsynced {
     pub(super) fn note_dirs(&self, dirs: impl IntoIterator<Item = PathBuf>) {
-        self.dirs.borrow_mut().extend(dirs);
+        self.dirs.borrow_mut().extend(dirs.into_iter().map(|dir| (dir, self.next_note())));
     }
 
     pub(super) fn note_name(&self, key: SegmentKey) {
@@ -100,12 +101,14 @@ impl SegmentFiles {
     pub(in crate::storage) async fn sync_written(&self) -> io::Result<()> {
         let names = numbered(&self.unsynced.names);
         let written = numbered(&self.unsynced.written);
-        let dirs = self.unsynced.dirs.take();
+        let dirs = numbered(&self.unsynced.dirs);
         if written.len() + dirs.len() <= self.limits().syncs_max
             || !self.sync_with_all(&written).await?
         {
-            self.sync_each(&written, dirs).await?;
+            self.sync_each(&written, &dirs).await?;
         }
+        // Only now: without room it is tried again, and must do all of it then.
+        are_durable(&self.unsynced.dirs, dirs);
         are_durable(&self.unsynced.written, written);
         are_durable(&self.unsynced.names, names);
         Ok(())
@@ -130,7 +133,7 @@ impl SegmentFiles {
     async fn sync_each(
         &self,
         written: &[(SegmentKey, u64)],
-        dirs: FxHashSet<PathBuf>,
+        dirs: &[(PathBuf, u64)],
     ) -> io::Result<()> {
         let syncs = written.iter().map(|(key, _)| async move {
             // It may be gone: its partition was deleted meanwhile.
@@ -143,26 +146,26 @@ impl SegmentFiles {
             synced?;
         }
         // Parents first: a name below one that is lost would be lost with it.
-        let mut dirs: Vec<PathBuf> = dirs.into_iter().collect();
+        let mut dirs: Vec<&PathBuf> = dirs.iter().map(|(dir, _)| dir).collect();
         dirs.sort_unstable();
         #[cfg(feature = "planted-bugs")]
         dirs.retain(|_| !is_planted(Bug::MissingDirectorySync));
         for dir in dirs {
-            missing_is_none(self.disk().sync_dir(&dir).await)?;
+            missing_is_none(self.disk().sync_dir(dir).await)?;
         }
         Ok(())
     }
 }
 
 /// What needs a sync, each with the number under which it was noted.
-type Noted = RefCell<FxHashMap<SegmentKey, u64>>;
+type Noted<K> = RefCell<FxHashMap<K, u64>>;
 
-fn numbered(noted: &Noted) -> Vec<(SegmentKey, u64)> {
-    noted.borrow().iter().map(|(key, number)| (*key, *number)).collect()
+fn numbered<K: Clone>(noted: &Noted<K>) -> Vec<(K, u64)> {
+    noted.borrow().iter().map(|(key, number)| (key.clone(), *number)).collect()
 }
 
 /// These were synced; what was noted again meanwhile stays.
-fn are_durable(noted: &Noted, synced: impl IntoIterator<Item = (SegmentKey, u64)>) {
+fn are_durable<K: Eq + Hash>(noted: &Noted<K>, synced: impl IntoIterator<Item = (K, u64)>) {
     let mut noted = noted.borrow_mut();
     for (key, number) in synced {
         if noted.get(&key) == Some(&number) {

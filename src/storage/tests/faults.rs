@@ -144,3 +144,36 @@ fn damage_that_readers_meet_is_counted_once_for_each_place() {
     let plan = { log.borrow().plan_read(Offset(40), Offset(60), 1 << 20) };
     assert!(!block_on(plan.read()).expect("the rest is served").is_empty());
 }
+
+#[test]
+fn a_checkpoint_that_found_no_room_makes_every_name_durable_when_it_is_tried_again() {
+    let config = StoreConfig {
+        open_segments_max: 1,
+        write_behind_window_bytes: 0,
+        write_behind_bytes_per_log: 0,
+        ..small_config()
+    };
+    let (home, disk) = Home::simulated(config);
+    let logs = [tp(1, 0), tp(2, 0)];
+    logs.iter().for_each(|tp| home.live(*tp, LogConfig::default()));
+    let store = home.open();
+    for (tp, tag) in logs.into_iter().zip(0..) {
+        let log = home.log(&store, tp);
+        log.borrow_mut().append(store.journal(), &batch(tag, 1, 100, 0), leader(0));
+        commit(&store);
+        step(store.write_behind()).expect("due at once").expect("written");
+    }
+    disk.plan_fault(SimOp::Open, 0, false, SimFault::Error(libc::ENOSPC));
+    let mut checkpoint = pin!(store.checkpoint());
+    assert!(block_on(poll_once(&mut checkpoint)).is_none(), "it waits for room");
+    store.look_at_room();
+    block_on(poll_once(&mut checkpoint)).expect("there is room").expect("all is well");
+    assert_eq!(disk.faults_met(), [SimOp::Open]);
+    for seed in 0..20 {
+        let after = home.on(disk.crash(seed));
+        let store = after.open();
+        for (tp, tag) in logs.into_iter().zip(0..) {
+            assert_eq!(tags(&read_all(&after.log(&store, tp), Offset(0), 1 << 20)), [tag]);
+        }
+    }
+}

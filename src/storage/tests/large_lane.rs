@@ -37,16 +37,6 @@ fn append(store: &Store, log: &Rc<RefCell<Log>>, batch: &RecordBatch) {
     log.borrow_mut().append(store.journal(), batch, leader(0));
 }
 
-fn tags(stored: &[Bytes]) -> Vec<u64> {
-    let tag = |bytes: &Bytes| {
-        let (batch, _) = crate::record::StoredBatch::split_first(bytes).expect("whole");
-        let mut records = crate::record::records(batch, 1 << 20).expect("records");
-        let record = records.next_record().expect("one").expect("whole");
-        u64::from_be_bytes(record.value().expect("a value")[..8].try_into().expect("eight"))
-    };
-    stored.iter().map(tag).collect()
-}
-
 fn recovered(home: &Home) -> Vec<u64> {
     let store = home.open();
     let log = home.log(&store, tp(1, 0));

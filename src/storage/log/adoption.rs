@@ -62,13 +62,13 @@ impl Log {
         Some(WriteStep::Seal(Box::new(self.seal_snapshot(open))))
     }
 
-    /// The next `count` runs lie in one block at this place.
-    pub(in crate::storage) fn adopt(
-        &mut self,
+    /// The block of the next `count` runs, which lies at this place.
+    pub(in crate::storage) fn plan_found(
+        &self,
         (key, pos): (SegmentKey, u64),
         count: usize,
         now_ms: i64,
-    ) {
+    ) -> ExtentPlan {
         let mut runs = self.tail.unsettled().take(count);
         let first = runs.next().map(BlockPlan::of);
         let block = first.map(|mut block| {
@@ -85,7 +85,6 @@ impl Log {
             now_ms,
         };
         self.fill(&mut plan);
-        // Nothing waits for the groups of a replay.
-        let _ = self.extent_written(&plan);
+        plan
     }
 }

@@ -15,7 +15,7 @@ use super::super::log::{Log, Match, WriteStep};
 use super::SegmentKey;
 use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc_of};
 use super::files::{SegmentFiles, missing_is_none};
-use super::writer::seal;
+use super::writer::{ExtentPlan, seal};
 
 /// What [`adopt_next`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +50,11 @@ pub(in crate::storage) async fn adopt_next(
                     let closed = seal(files, log, *snapshot).await;
                     closed.map_err(|error| files.latch().trip("close of a segment", &error))?;
                 }
-                write_again(files, key, pos).await?;
+                let plan = log.borrow().plan_found((key, pos), count, now_ms);
+                write_again(files, &plan).await?;
                 files.note_found(key);
-                log.borrow_mut().adopt((key, pos), count, now_ms);
+                // Nothing waits for the groups of a replay.
+                let _ = log.borrow_mut().extent_written(&plan);
                 return Ok(Adopted::Block);
             }
         }
@@ -90,18 +92,11 @@ async fn look(
 /// Writes a block that was found over itself. That it can be read does not say that a sync will
 /// put it on the disk: where an earlier one failed, the kernel keeps the bytes and takes them for
 /// written, and a block would be gone after all when its journal is.
-async fn write_again(files: &SegmentFiles, key: SegmentKey, pos: u64) -> Result<(), StorageError> {
-    let head = read_block(files, key, pos, BLOCK_ALIGN).await?;
-    let header = head.as_ref().and_then(|head| BlockHeader::find(head, key.topic_partition));
-    let len = header.map_or(0, |header| header.block_bytes() as usize);
-    let block = read_block(files, key, pos, len).await?.filter(|block| !block.is_empty());
-    let written = match block {
-        Some(block) => files.open(key).await.map(|segment| (segment, block)),
-        None => Err(std::io::ErrorKind::InvalidData.into()),
-    };
+async fn write_again(files: &SegmentFiles, plan: &ExtentPlan) -> Result<(), StorageError> {
     let failed = |error| files.latch().trip("write of a segment that was found", &error);
-    let (segment, block) = written.map_err(failed)?;
-    segment.file().write_at(block, pos, false).await.map_err(failed)
+    let segment = files.open(plan.key).await.map_err(failed)?;
+    let written = segment.file().write_slices_at(plan.assemble(files), plan.pos, false).await;
+    written.map_err(failed)
 }
 
 /// `len` bytes at `pos` of a segment file; `None` if there are not so many.

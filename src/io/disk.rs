@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::buf::IoBuf;
 use super::file::{BlockingFile, File};
@@ -155,6 +156,15 @@ impl Disk {
         match self {
             Disk::Blocking | Disk::Ring => sys::file_system_room(dir),
             Disk::Sim(disk) => Ok(disk.room()),
+        }
+    }
+
+    /// Leaves the disk alone for a while. Simulated time does not pass by it.
+    pub async fn rest(&self, time: Duration) {
+        match self {
+            Disk::Blocking => std::thread::sleep(time),
+            Disk::Ring => glommio::timer::sleep(time).await,
+            Disk::Sim(disk) => disk.paced(|| ()).await,
         }
     }
 

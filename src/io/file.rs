@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::rc::Rc;
@@ -57,6 +58,29 @@ impl File {
             File::Blocking(file) => file.read_at(pos, len),
             File::Ring(file) => file.read_at(pos, len).await,
             File::Sim(file) => file.paced(|| file.read_at(pos, len)).await,
+        }
+    }
+
+    /// Reads into this part of a buffer, from `pos` + its start on, and gives the buffer back with how
+    /// much came: less than the part at the end of the file, or where the device gave less.
+    pub async fn read_part(
+        &self,
+        mut buf: IoBuf,
+        part: Range<usize>,
+        pos: u64,
+    ) -> io::Result<(IoBuf, usize)> {
+        let from = pos + part.start as u64;
+        match self {
+            File::Blocking(file) => {
+                let count = file.file.read_at(&mut buf[part], from)?;
+                Ok((buf, count))
+            }
+            File::Ring(file) => file.read_part(buf, part, from).await,
+            File::Sim(file) => {
+                let read = file.paced(|| file.read_at(from, part.len())).await?;
+                buf[part.start..part.start + read.len()].copy_from_slice(&read);
+                Ok((buf, read.len()))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
@@ -103,11 +104,30 @@ impl RingFile {
         let mut buf = IoBuf::alloc(len);
         let mut filled = 0;
         while filled < len {
-            let part = &mut buf[filled..len.min(filled + REQUEST_BYTES_MAX)];
-            let count = u32::try_from(part.len()).expect("clamped");
-            let request = opcode::Read::new(self.fd(), part.as_mut_ptr(), count)
-                .offset(pos + filled as u64)
-                .build();
+            let part = filled..len.min(filled + REQUEST_BYTES_MAX);
+            let (back, count) = self.read_part(buf, part, pos + filled as u64).await?;
+            buf = back;
+            filled += count;
+            if count == 0 || self.direct && !filled.is_multiple_of(BLOCK_ALIGN) {
+                // Direct reads end inside a block only at the end of the file.
+                break;
+            }
+        }
+        Ok(buf.freeze(filled))
+    }
+
+    /// Reads what one request gives into this part of a buffer, from `pos` on.
+    pub(super) async fn read_part(
+        &self,
+        mut buf: IoBuf,
+        part: Range<usize>,
+        pos: u64,
+    ) -> io::Result<(IoBuf, usize)> {
+        loop {
+            let memory = &mut buf[part.clone()];
+            let count = u32::try_from(memory.len()).expect("clamped");
+            let request =
+                opcode::Read::new(self.fd(), memory.as_mut_ptr(), count).offset(pos).build();
             // SAFETY: the pointer leads to `count` bytes of the buffer, which the operation keeps.
             let op = unsafe {
                 Reactor::current().submit(request, Memory::Aligned(buf), Some(self.file.clone()))
@@ -118,17 +138,10 @@ impl RingFile {
             };
             buf = back;
             match result {
-                Ok(0) => break,
-                Ok(count) => filled += count as usize,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            if self.direct && !filled.is_multiple_of(BLOCK_ALIGN) {
-                // Direct reads end inside a block only at the end of the file.
-                break;
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Ok((buf, result? as usize)),
             }
         }
-        Ok(buf.freeze(filled))
     }
 
     pub(super) async fn datasync(&self) -> io::Result<()> {

@@ -28,8 +28,8 @@ use super::journal::{Group, ReplayFrom, SpareFile};
 use super::latch::FailureLatch;
 use super::log::{Log, LogState};
 use super::segment::{
-    Adopted, SegmentFiles, SegmentKey, SegmentLimits, SegmentName, adopt_next, missing_is_none,
-    read_large, write_extent,
+    Adopted, ReadPace, SegmentFiles, SegmentKey, SegmentLimits, SegmentName, adopt_next,
+    missing_is_none, read_large, write_extent,
 };
 use super::settings::{LogConfig, StoreConfig};
 
@@ -341,7 +341,8 @@ impl<'a> Replay<'a> {
     ) -> Replay<'a> {
         let ledger = Rc::new(CopyLedger::default());
         let latch = Rc::new(FailureLatch::default());
-        let files = SegmentFiles::new(disk.clone(), dir, SegmentLimits::of(config), latch, ledger);
+        let (limits, pace) = (SegmentLimits::of(config), ReadPace::new(None));
+        let files = SegmentFiles::new(disk.clone(), dir, limits, latch, ledger, pace);
         Replay {
             files,
             config,

@@ -14,6 +14,7 @@ use crate::base::limits::BLOCK_ALIGN;
 #[cfg(feature = "planted-bugs")]
 use crate::base::planted::{Bug, is_planted};
 use crate::io::disk::{Disk, OpenOptions};
+use crate::io::file::File;
 
 use super::super::copy_ledger::CopyLedger;
 use super::super::error::StorageError;
@@ -24,6 +25,7 @@ use super::damage::Reported;
 use super::index::{self, INDEX_ENTRY_BYTES, IndexEntry, IndexMark};
 use super::open_files::{LoadedIndex, OpenFiles, OpenSegment};
 use super::read_ahead::ReadAhead;
+use super::read_pace::ReadPace;
 use super::unsynced::Unsynced;
 use super::{SegmentKey, SegmentState};
 
@@ -63,6 +65,7 @@ pub(in crate::storage) struct SegmentFiles {
     latch: Rc<FailureLatch>,
     ledger: Rc<CopyLedger>,
     read_ahead: ReadAhead,
+    pace: ReadPace,
     open: OpenFiles,
     pub(super) unsynced: Unsynced,
     known_dirs: RefCell<FxHashSet<TopicPartition>>,
@@ -77,6 +80,7 @@ impl SegmentFiles {
         limits: SegmentLimits,
         latch: Rc<FailureLatch>,
         ledger: Rc<CopyLedger>,
+        pace: ReadPace,
     ) -> Rc<SegmentFiles> {
         Rc::new(SegmentFiles {
             disk,
@@ -85,6 +89,7 @@ impl SegmentFiles {
             latch,
             ledger,
             read_ahead: ReadAhead::new(limits.read_ahead_bytes),
+            pace,
             open: OpenFiles::new(limits.open_max, limits.index_entries_max),
             unsynced: Unsynced::default(),
             known_dirs: RefCell::default(),
@@ -106,6 +111,15 @@ impl SegmentFiles {
 
     pub(in crate::storage) fn read_ahead(&self) -> &ReadAhead {
         &self.read_ahead
+    }
+
+    pub(in crate::storage) fn pace(&self) -> &ReadPace {
+        &self.pace
+    }
+
+    /// Up to `len` bytes at `pos` of a segment, at the pace that the journal leaves.
+    pub(super) async fn read(&self, file: &File, pos: u64, len: usize) -> io::Result<Bytes> {
+        self.pace.read(&self.disk, file, pos, len).await
     }
 
     pub(in crate::storage) fn disk(&self) -> &Disk {

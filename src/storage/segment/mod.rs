@@ -14,6 +14,7 @@ mod files;
 mod index;
 mod open_files;
 mod read_ahead;
+mod read_pace;
 mod reader;
 mod removal;
 mod reserve;
@@ -38,6 +39,7 @@ pub(super) use index::{
     INDEX_ENTRY_BYTES, IndexEntry, IndexMark, decode as decode_index, push as push_entry,
 };
 pub(super) use open_files::OpenSegment;
+pub(super) use read_pace::ReadPace;
 pub(super) use reader::SegmentReader;
 pub(super) use reserve::reserve;
 pub use scrub::Damage;

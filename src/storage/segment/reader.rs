@@ -163,7 +163,7 @@ impl SegmentReader {
         if let Some(window) = window {
             ahead.put_back(window, next_pos);
         }
-        if !in_order {
+        if !in_order || self.files.pace().is_busy() {
             return;
         }
         // Over what is there already, as far as one more answer may want.
@@ -202,7 +202,7 @@ impl SegmentReader {
     ) -> Result<Bytes, StorageError> {
         let len =
             usize::try_from(len).map_err(|_| self.corrupt(pos, offset, "an absurd length"))?;
-        let bytes = segment.file().read_at(pos, len).await;
+        let bytes = self.files.read(segment.file(), pos, len).await;
         let bytes = bytes.map_err(|error| StorageError::read("read of a segment", error))?;
         if bytes.len() < len {
             return Err(self.corrupt(pos, offset, "the segment file is shorter than it was"));

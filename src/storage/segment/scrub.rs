@@ -119,7 +119,7 @@ impl SegmentScrub {
             self.file = Some(files.disk().open(&self.path, options).await?);
         }
         let Some(file) = &self.file else { return Ok(Bytes::new()) };
-        file.read_at(pos, usize::try_from(len).unwrap_or(usize::MAX)).await
+        files.read(file, pos, usize::try_from(len).unwrap_or(usize::MAX)).await
     }
 
     async fn check_piece(

@@ -58,6 +58,7 @@ impl Store {
     }
 
     fn applied(&self, commit: &Commit, extents: Vec<LargeExtent>) -> CommittedGroup {
+        self.files.pace().note_commit();
         let committed = self.apply(commit, extents);
         let idle = self.latch.check_open().is_err() && self.journal.is_idle();
         if idle || self.has_write_work() || self.checkpoint_is_due() {

@@ -40,7 +40,7 @@ use super::log::{Log, LogState};
 use super::read_cache::ReadCache;
 use super::recovery::ShardRecovered;
 use super::room::Room;
-use super::segment::{SegmentFiles, SegmentLimits};
+use super::segment::{ReadPace, SegmentFiles, SegmentLimits};
 use super::settings::{LogConfig, StoreConfig};
 
 /// The journal, logs and segments of one shard in one data directory. Single-threaded.
@@ -143,7 +143,9 @@ impl Store {
             next_group: journal.from.group,
         };
         let limits = SegmentLimits::of(&config);
-        let segments = SegmentFiles::new(disk.clone(), &dir, limits, latch.clone(), ledger.clone());
+        let pace = ReadPace::new(Some(clock.clone()));
+        let (for_latch, for_ledger) = (latch.clone(), ledger.clone());
+        let segments = SegmentFiles::new(disk.clone(), &dir, limits, for_latch, for_ledger, pace);
         let turns = CheckpointTurns {
             sequence: generation << 32,
             last: journal.from,

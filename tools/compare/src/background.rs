@@ -2,8 +2,9 @@
 //! takes, with and without compaction, retention and a cold reader, in turn.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
@@ -18,6 +19,9 @@ const BUSY: [&str; 2] = ["log.cleaner.backoff.ms=100", "log.retention.check.inte
 
 /// What the device may still do of its own once all is synced, it does in this time.
 const SETTLED: Duration = Duration::from_secs(5);
+
+/// How long the reader reads before it begins again.
+const READ_ONCE: Duration = Duration::from_secs(3);
 
 /// What is compared.
 #[derive(Args, Debug)]
@@ -73,10 +77,15 @@ pub fn compare(plan: &Plan) -> Result<bool, String> {
         broker.stop()?;
         settle()?;
         let broker = start(&recipe, &BUSY)?;
-        let mut reader = read(plan, &recipe.address, &cold)?;
-        with.push(produce(plan, &recipe.address, Some(rate))?);
-        let _ = reader.kill();
-        let _ = reader.wait();
+        let is_over = AtomicBool::new(false);
+        let measured = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| read_until(plan, &recipe.address, &cold, &is_over));
+            let measured = produce(plan, &recipe.address, Some(rate));
+            is_over.store(true, Ordering::Relaxed);
+            reader.join().map_err(|_| "the reader's thread panicked".to_owned())??;
+            measured
+        });
+        with.push(measured?);
         broker.stop()?;
         println!(
             "round {round}: without {:?}\n         with    {:?}",
@@ -205,14 +214,26 @@ fn fill(plan: &Plan, address: &str) -> Result<String, String> {
 }
 
 /// Reads a topic from its beginning, again and again, behind everybody else on the generator's core.
-fn read(plan: &Plan, address: &str, topic: &str) -> Result<std::process::Child, String> {
-    let seconds = format!("{}s", plan.seconds + 10);
+fn read_until(plan: &Plan, address: &str, topic: &str, is_over: &AtomicBool) -> Result<(), String> {
+    while !is_over.load(Ordering::Relaxed) {
+        let mut reader = read(plan, address, topic)?;
+        let begun = Instant::now();
+        while begun.elapsed() < READ_ONCE && !is_over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = reader.kill();
+        let _ = reader.wait();
+    }
+    Ok(())
+}
+
+fn read(plan: &Plan, address: &str, topic: &str) -> Result<Child, String> {
     Command::new("nice")
         .args(["-n", "19"])
         .arg(&plan.bench)
         .args(["run", "--quiet", "--bootstrap", address, "--topic", topic, "--cores", "1"])
         .args(["--producers", "0", "--consumers", "1", "--from-beginning", "--warmup", "0s"])
-        .args(["--duration", &seconds])
+        .args(["--duration", "1h"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -27,7 +27,7 @@ const REST: u64 = 3;
 
 /// How a store's segments are read. Single-threaded.
 pub(in crate::storage) struct ReadPace {
-    /// `None` while there is no journal yet.
+    /// `None` where nobody else uses the device.
     clock: Option<Clock>,
     last_commit_ms: Cell<i64>,
     turn: Gate,

@@ -342,7 +342,7 @@ impl<'a> Replay<'a> {
         let ledger = Rc::new(CopyLedger::default());
         let latch = Rc::new(FailureLatch::default());
         let (limits, pace) = (SegmentLimits::of(config), ReadPace::new(None));
-        let files = SegmentFiles::new(disk.clone(), dir, limits, latch, ledger, pace);
+        let files = SegmentFiles::new(disk.clone(), dir, limits, (latch, ledger), pace);
         Replay {
             files,
             config,

@@ -78,8 +78,7 @@ impl SegmentFiles {
         disk: Disk,
         dir: &Path,
         limits: SegmentLimits,
-        latch: Rc<FailureLatch>,
-        ledger: Rc<CopyLedger>,
+        (latch, ledger): (Rc<FailureLatch>, Rc<CopyLedger>),
         pace: ReadPace,
     ) -> Rc<SegmentFiles> {
         Rc::new(SegmentFiles {

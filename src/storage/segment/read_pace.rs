@@ -41,6 +41,12 @@ impl ReadPace {
         ReadPace { clock, last_commit_ms, turn: Gate::default(), next_us }
     }
 
+    /// For segments whose journal is written by the same store. A simulated disk serves all at once,
+    /// and what waits there for its turn may be polled by nobody.
+    pub(in crate::storage) fn beside_journal(disk: &Disk, clock: &Clock) -> ReadPace {
+        ReadPace::new(matches!(disk, Disk::Ring).then(|| clock.clone()))
+    }
+
     /// A group of the journal was written.
     pub(in crate::storage) fn note_commit(&self) {
         if let Some(clock) = &self.clock {

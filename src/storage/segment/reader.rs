@@ -12,9 +12,8 @@ use super::block::{BLOCK_HEADER_BYTES, BlockHeader, fronts_crc_of};
 use super::damage::BAD_BATCH;
 use super::files::SegmentFiles;
 use super::index::{IndexEntry, IndexMark, IndexView};
-use super::open_files::OpenSegment;
 use super::read_ahead::Window;
-use super::{Segment, SegmentKey};
+use super::{OpenSegment, Segment, SegmentKey};
 
 /// One read of a segment at most, unless a single block is larger.
 const READ_BYTES_MAX: u64 = 16 << 20;

@@ -91,6 +91,13 @@ struct CheckpointTurns {
     bytes_at_last: u64,
 }
 
+impl CheckpointTurns {
+    fn first(generation: u64, from: ReplayFrom) -> CheckpointTurns {
+        let sequence = generation << 32;
+        CheckpointTurns { sequence, last: from, previous: from, bytes_at_last: 0 }
+    }
+}
+
 /// A slot, with the log that ought to be in it: slots are used again.
 type SlotOf = (u32, TopicPartition);
 
@@ -143,18 +150,10 @@ impl Store {
             next_group: journal.from.group,
         };
         let limits = SegmentLimits::of(&config);
-        // A simulated disk serves all at once, and what waits there for its turn may be polled by
-        // nobody.
-        let is_shared = matches!(disk, Disk::Ring);
-        let pace = ReadPace::new(is_shared.then(|| clock.clone()));
-        let (for_latch, for_ledger) = (latch.clone(), ledger.clone());
-        let segments = SegmentFiles::new(disk.clone(), &dir, limits, for_latch, for_ledger, pace);
-        let turns = CheckpointTurns {
-            sequence: generation << 32,
-            last: journal.from,
-            previous: journal.from,
-            bytes_at_last: 0,
-        };
+        let pace = ReadPace::beside_journal(&disk, &clock);
+        let checks = (latch.clone(), ledger.clone());
+        let segments = SegmentFiles::new(disk.clone(), &dir, limits, checks, pace);
+        let turns = CheckpointTurns::first(generation, journal.from);
         Ok(Rc::new(Store {
             shard,
             clock,

@@ -196,6 +196,9 @@ fn random_bytes_in_every_file_are_refused_and_never_end_in_a_panic() {
     let mut state = 1_u64;
     for path in files.iter().filter(|path| !path.ends_with(".lock")) {
         let kept = fs::read(path).expect("read");
+        if kept.is_empty() {
+            continue; // the broker was killed when it had just begun a segment
+        }
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as u8

@@ -43,7 +43,7 @@ impl Reconciler {
             if !gone.is_empty()
                 && let Err(problem) = store.delete_logs(&gone).await
             {
-                error!(partitions = ?gone, "files of deleted partitions remain: {problem}");
+                error!(partitions = gone.len(), "files of deleted partitions remain: {problem}");
             }
         }
     }

@@ -25,6 +25,9 @@ const BUSY_MS: i64 = 100;
 /// is left alone for longer.
 const REST: u64 = 3;
 
+/// The longest that it is left alone: a device that stalled once is no reason to keep readers waiting.
+const REST_US_MAX: u64 = 20_000;
+
 /// How a store's segments are read. Single-threaded.
 pub(in crate::storage) struct ReadPace {
     /// `None` where nobody else uses the device.
@@ -83,7 +86,7 @@ impl ReadPace {
             let end = len.min(filled + PIECE_BYTES);
             let (back, count) = file.read_part(buf, filled..end, pos).await?;
             let done_us = clock.mono_us();
-            self.next_us.set(done_us + (done_us - begun_us) * REST);
+            self.next_us.set(done_us + ((done_us - begun_us) * REST).min(REST_US_MAX));
             buf = back;
             filled += count;
             if count == 0 || !filled.is_multiple_of(BLOCK_ALIGN) {
